@@ -55,7 +55,9 @@ class Rating:
 
     def __post_init__(self) -> None:
         if not self.low < self.high:
-            raise InvalidInput(f"the scale goes from {self.low} to {self.high}: low is below high", field="said.low")
+            raise InvalidInput(
+                f"the scale goes from {self.low} to {self.high}: low is below high", field="said.low"
+            )
         _within(self.value, self.low, self.high, "said.value")
 
 
@@ -77,9 +79,13 @@ class Choice:
 
     def __post_init__(self) -> None:
         if len(self.shown) < 2 or len(set(self.shown)) != len(self.shown):
-            raise InvalidInput(f"shown is {list(self.shown)!r}: two or more different turns", field="said.shown")
+            raise InvalidInput(
+                f"shown is {list(self.shown)!r}: two or more different turns", field="said.shown"
+            )
         if self.chosen is not None and self.chosen not in self.shown:
-            raise InvalidInput(f"chosen {self.chosen!r} is not one of the shown {list(self.shown)!r}", field="said.chosen")
+            raise InvalidInput(
+                f"chosen {self.chosen!r} is not one of the shown {list(self.shown)!r}", field="said.chosen"
+            )
         if self.both_bad and self.chosen is not None:
             raise InvalidInput("both_bad goes with no choice: leave chosen empty", field="said.both_bad")
         if self.strength is not None:
@@ -96,7 +102,9 @@ class Ranking:
     def __post_init__(self) -> None:
         turns = [turn for place in self.places for turn in place]
         if len(turns) < 2 or len(set(turns)) != len(turns) or not all(self.places):
-            raise InvalidInput("places hold two or more different turns, and none is empty", field="said.places")
+            raise InvalidInput(
+                "places hold two or more different turns, and none is empty", field="said.places"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,115 @@
+"""Workflows on DBOS, which keeps its own tables in SQLite or PostgreSQL.
+
+DBOS looks for its past by executor id and application version. Both are fixed here: the executor because one
+server takes over from its dead predecessor, the version because by default it is a hash of source code, and then
+an upgrade would orphan every release that is under way. `VERSION` is raised when a workflow's steps change.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from dbos import DBOS, DBOSConfig, SetWorkflowID
+from dbos import error as dbos_errors
+
+from heedful.durable.protocol import FlowState, FlowStatus, Json, Workflow
+from heedful.errors import NotFound
+
+VERSION = "1"
+STATES = {
+    "PENDING": FlowState.RUNNING,
+    "ENQUEUED": FlowState.WAITING,
+    "DELAYED": FlowState.WAITING,
+    "SUCCESS": FlowState.DONE,
+    "ERROR": FlowState.FAILED,
+    "MAX_RECOVERY_ATTEMPTS_EXCEEDED": FlowState.FAILED,
+    "CANCELLED": FlowState.CANCELLED,
+}
+
+
+class DbosFlow:
+    @property
+    def id(self) -> str:
+        return str(DBOS.workflow_id)
+
+    def step(self, name: str, do: Callable[[], Json], *, attempts: int = 3) -> Json:
+        options: Any = {
+            "name": name,
+            "retries_allowed": attempts > 1,
+            "max_attempts": attempts,
+            "interval_seconds": 1.0,
+        }
+        return DBOS.run_step(options, do)
+
+    def sleep(self, seconds: float) -> None:
+        DBOS.sleep(seconds)
+
+    def receive(self, topic: str, *, timeout: float) -> Json | None:
+        return DBOS.recv(topic, timeout_seconds=timeout)
+
+
+class DbosDurable:
+    """One per process: DBOS keeps its registry in the process."""
+
+    def __init__(self, engine: sa.Engine, *, executor: str = "heedful", version: str = VERSION) -> None:
+        logging.getLogger("dbos").setLevel(logging.WARNING)
+        config: DBOSConfig = {
+            "name": "heedful",
+            "system_database_engine": engine,
+            "application_version": version,
+            "executor_id": executor,
+            "enable_otlp": False,
+            "log_level": "WARNING",
+            "notification_listener_polling_interval_sec": 0.2,
+            "use_listen_notify": False,
+        }
+        self._engine = engine
+        self._dbos = DBOS(config=config)
+        self._flows: dict[str, Callable[..., Json]] = {}
+
+    def register(self, name: str, workflow: Workflow) -> None:
+        def entry(*arguments: Json) -> Json:
+            return workflow(DbosFlow(), *arguments)
+
+        entry.__qualname__ = entry.__name__ = name
+        self._flows[name] = DBOS.workflow(name=name, max_recovery_attempts=1000)(entry)
+
+    def launch(self) -> None:
+        DBOS.launch()
+
+    def start(self, name: str, id: str, *arguments: Json) -> None:
+        with SetWorkflowID(id):
+            DBOS.start_workflow(self._flows[name], *arguments)
+
+    def send(self, id: str, topic: str, message: Json) -> None:
+        try:
+            DBOS.send(id, message, topic)
+        except dbos_errors.DBOSNonExistentWorkflowError as error:
+            raise NotFound(f"no workflow {id!r} is known here") from error
+
+    def cancel(self, id: str) -> None:
+        DBOS.cancel_workflow(id)
+
+    def status(self, id: str) -> FlowStatus | None:
+        found = DBOS.get_workflow_status(id)
+        return None if found is None else _status(found)
+
+    def statuses(self, name: str | None = None) -> Sequence[FlowStatus]:
+        return [_status(one) for one in DBOS.list_workflows(name=name)]
+
+    def close(self) -> None:
+        DBOS.destroy(workflow_completion_timeout_sec=0)
+        self._engine.dispose()
+
+
+def _status(found: Any) -> FlowStatus:
+    return FlowStatus(
+        id=found.workflow_id,
+        name=found.name,
+        state=STATES[str(getattr(found.status, "value", found.status))],
+        result=found.output,
+        error=None if found.error is None else str(found.error),
+    )

@@ -1,0 +1,1 @@
+"""Where gradient steps happen: never in the server's own process."""

@@ -1,0 +1,60 @@
+"""What the child process does: read the spec, run the task, leave the result.
+
+It lives exactly as long as its parent: the parent holds the other end of our standard input and never writes to
+it, so end-of-file means that the parent is gone, and an orphan that trains on is worse than one that dies.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+
+RESULT, ERROR, PROGRESS, SPEC = "result.json", "error.txt", "progress.jsonl", "spec.json"
+
+
+def die_with_parent() -> None:
+    def wait() -> None:
+        sys.stdin.buffer.read()
+        os._exit(3)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def write_atomically(path: Path, text: str) -> None:
+    beside = path.with_suffix(".tmp")
+    with beside.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def main() -> int:
+    work = Path(sys.argv[1])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides when we stop
+    die_with_parent()
+    order = json.loads((work / SPEC).read_text())
+    module, name = order["task"].split(":")
+    with (work / PROGRESS).open("a", buffering=1) as log:
+
+        def track(step: int, values: Mapping[str, float]) -> None:
+            log.write(json.dumps({"step": step, **values}) + "\n")
+
+        try:
+            result = getattr(importlib.import_module(module), name)(order["spec"], work, track)
+        except Exception:
+            write_atomically(work / ERROR, traceback.format_exc())
+            return 1
+    write_atomically(work / RESULT, json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

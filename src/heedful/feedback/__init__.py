@@ -1,0 +1,4 @@
+"""Stop 1: something happened and somebody said something about it.
+
+`intake.py` checks what was said against what is known and completes it; nothing is stored here.
+"""

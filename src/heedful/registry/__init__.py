@@ -1,0 +1,1 @@
+"""Stop 6: weights get a name, a number and parents."""

@@ -1,0 +1,94 @@
+"""Execute a run: write down what goes in, have it done elsewhere, keep what comes out.
+
+A run is named by the step of the loop that asked for it. Asked for again after a crash, a finished run is handed
+back as it was, and one that was cut off goes on under the same name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from heedful.blobs.protocol import Blobs
+from heedful.domain.clock import Clock
+from heedful.domain.ids import Digest, RunId, TenantId
+from heedful.domain.models import Run, RunState
+from heedful.engine.protocol import Engine, Progress
+from heedful.errors import HeedfulError
+from heedful.store.protocol import Batch, Store
+
+Spec = Callable[[Mapping[str, Path]], dict[str, Any]]  # from where each input lies to the task's spec
+
+
+def execute(
+    task: str,
+    spec: Spec,
+    *,
+    id: RunId,
+    tenant: TenantId,
+    files: Mapping[str, Digest],
+    trees: Mapping[str, Digest],
+    store: Store,
+    blobs: Blobs,
+    engine: Engine,
+    clock: Clock,
+    progress: Progress | None = None,
+) -> Run:
+    """The finished run; directories that its result names under "outputs" are in the blobs."""
+    run = store.get(Run, tenant, id)
+    if run is not None and run.state is RunState.DONE:
+        return run
+    places = _lay_out(engine.work(id) / "inputs", files, trees, blobs)
+    order = spec(places)
+    if run is None:
+        run = Run(
+            id=id,
+            tenant=tenant,
+            task=task,
+            spec={key: str(value) if isinstance(value, Path) else value for key, value in order.items()},
+            started_at=clock.now(),
+            inputs={**files, **trees},
+        )
+        store.commit(Batch(add=(run,)))
+    try:
+        result = engine.run(task, _plain(order), run=id, progress=progress)
+    except HeedfulError as error:
+        failed = replace(run, state=RunState.FAILED, ended_at=clock.now(), error=str(error))
+        store.commit(Batch(swap=((run, failed),)))
+        raise
+    work = engine.work(id)
+    done = replace(
+        run,
+        state=RunState.DONE,
+        ended_at=clock.now(),
+        error=None,
+        outputs={
+            name: Digest(_keep(blobs, work / place)) for name, place in result.get("outputs", {}).items()
+        },
+        figures={name: float(value) for name, value in result.items() if isinstance(value, int | float)},
+    )
+    store.commit(Batch(swap=((run, done),)))
+    return done
+
+
+def _keep(blobs: Blobs, path: Path) -> str:
+    return blobs.put_tree(path) if path.is_dir() else blobs.put_bytes(path.read_bytes())
+
+
+def _plain(order: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: str(value) if isinstance(value, Path) else value for key, value in order.items()}
+
+
+def _lay_out(
+    root: Path, files: Mapping[str, Digest], trees: Mapping[str, Digest], blobs: Blobs
+) -> dict[str, Path]:
+    root.mkdir(parents=True, exist_ok=True)
+    places = {name: root / name for name in (*files, *trees)}
+    for name, digest in files.items():
+        places[name].write_bytes(blobs.get_bytes(digest))
+    for name, digest in trees.items():
+        if not places[name].exists():
+            blobs.materialise(digest, places[name])
+    return places

@@ -1,0 +1,32 @@
+"""How fast the fleet gets a new policy, and on what evidence."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ReleaseSettings(BaseModel):
+    """How fast the fleet gets a new policy, and on what evidence."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    steps: tuple[float, ...] = (5, 10, 20, 40, 80, 100)
+    """Percentages of units, rising, the last one 100."""
+
+    alpha: float = Field(0.05, gt=0, lt=0.5)
+    """Chance of a wrong decision that is accepted, over the whole release and all looks."""
+
+    margin: float = Field(0.03, gt=0, lt=1)
+    """By how much the success rate may be worse and still count as not worse."""
+
+    episodes: int = Field(100, ge=1)
+    """Episodes with a known outcome that the new policy needs before anything is said in its favour."""
+
+    step_episodes: int = Field(30, ge=1)
+    """Episodes that the new policy answers at each step before the next."""
+
+    budget: int = Field(20_000, ge=1)
+    """Episodes after which an undecided release is handed to a person."""
+
+    look_seconds: float = Field(2.0, gt=0)
+    """Time between two looks at a release under way."""

@@ -1,0 +1,792 @@
+"""The road: one short function per stop, in the order in which feedback travels.
+
+A person says something about an agent's answer (`hear`), and some stops later the fleet runs other weights
+(`release`, `decide`). Each function reads from the parts, calls the pure thinking of its room, and writes once.
+What has a `once` may be repeated after a crash: the second time it finds what the first time left.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any, TypeVar
+
+from heedful.blobs.protocol import Blobs
+from heedful.domain.clock import Clock
+from heedful.domain.content import Message, Sampling
+from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
+from heedful.domain.feedback import Choice, Feedback
+from heedful.domain.ids import (
+    AgentId,
+    AlertId,
+    DatasetId,
+    Digest,
+    EpisodeId,
+    FeedbackId,
+    ItemId,
+    PersonId,
+    PolicyId,
+    QueueId,
+    ReleaseId,
+    RewardModelId,
+    RunId,
+    TenantId,
+    TurnId,
+    VerdictId,
+    mint,
+)
+from heedful.domain.labeling import Assignment, Gold, Item, ItemState, Queue, Verdict
+from heedful.domain.models import Adapter, External, Policy, RewardModel, Run, Weights
+from heedful.domain.models import Standing as ModelStanding
+from heedful.domain.preference import Dataset, Row
+from heedful.domain.release import Release, Stage, Step, Target, moved
+from heedful.domain.taxonomy import Taxonomy
+from heedful.domain.watch import Alert, Signal
+from heedful.engine.protocol import Engine, Progress
+from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
+from heedful.evaluation import gates
+from heedful.feedback import intake
+from heedful.inference.protocol import Inference
+from heedful.labeling import consensus, desk, pairs, raters
+from heedful.labeling.settings import LabelingSettings
+from heedful.monitoring import signals
+from heedful.preferences import build
+from heedful.preferences import freeze as freezing
+from heedful.registry import runs, versions
+from heedful.release import gate
+from heedful.release.settings import ReleaseSettings
+from heedful.release.standing import Standing, standings
+from heedful.store.codec import kind_of
+from heedful.store.protocol import Act, Batch, Link, Ref, Store
+from heedful.store.views import Views
+from heedful.training.settings import LearnSettings
+
+T = TypeVar("T")
+CHUNK = 200  # records per commit where there are many
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """Everything that the road needs from outside: the seams, the settings of each stop, time and chance."""
+
+    store: Store
+    views: Views
+    blobs: Blobs
+    engine: Engine
+    inference: Inference
+    taxonomy: Taxonomy
+    clock: Clock
+    random: Random
+    config: str  # digest of the settings in force, stamped on every turn
+    labeling: LabelingSettings
+    datasets: freezing.DatasetSettings
+    learn: LearnSettings
+    gates: gates.GateSettings
+    releases: ReleaseSettings
+    watch: signals.WatchSettings
+
+    def mint(self, kind: str) -> str:
+        return mint(kind, self.clock.now(), self.random)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What became of one piece of feedback."""
+
+    id: FeedbackId
+    kept: bool  # False: it was there already, or it was refused
+    error: HeedfulError | None = None
+
+
+# -- 0: an agent asks, a policy answers ------------------------------------------------------------------------
+
+
+def standing(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Standing]:
+    """Which policy is live for each agent, and which release is under way."""
+    return standings(parts.store.find(Release, tenant, limit=None))
+
+
+def keep(parts: Parts, turns: Sequence[Turn], *, episode: Episode | None = None) -> Future[Any]:
+    """Turns go on record, and with the first of them their episode; done when it is on disk."""
+    return parts.store.submit(Batch(add=(*((episode,) if episode else ()), *turns)))
+
+
+def end_episode(
+    parts: Parts, tenant: TenantId, id: EpisodeId, *, state: EpisodeState, outcome: float | None
+) -> Episode:
+    """The task is over; its outcome is shared by every agent that worked on it."""
+    episode = _get(parts, Episode, tenant, id)
+    if episode.state is state and episode.outcome == outcome:
+        return episode
+    if episode.state is not EpisodeState.OPEN:
+        raise Conflict(f"episode {id!r} is {episode.state} already")
+    ended = replace(episode, state=state, outcome=outcome, ended_at=parts.clock.now())
+    parts.store.commit(Batch(swap=((episode, ended),)))
+    return ended
+
+
+# -- 1: somebody says something about it -----------------------------------------------------------------------
+
+
+def hear(parts: Parts, tenant: TenantId, said: Sequence[Feedback], *, actor: str) -> list[Heard]:
+    """Each piece is checked, completed and kept on its own: a bad one never rejects its neighbours."""
+    turns = parts.store.get_many(Turn, tenant, sorted({id for one in said for id in one.turns}))
+    episodes = parts.store.get_many(Episode, tenant, sorted({one.episode for one in said if one.episode}))
+    now = parts.clock.now()
+    pending: list[Future[Any] | HeedfulError] = []
+    for one in said:
+        try:
+            whole = intake.complete(
+                one,
+                turns={TurnId(id): turn for id, turn in turns.items()},
+                episodes={EpisodeId(id): episode for id, episode in episodes.items()},
+                taxonomy=parts.taxonomy,
+                now=now,
+            )
+            closed = desk.close(parts.store, whole, now=now)
+            acts = (_act(parts, tenant, actor, "feedback.judged", whole),) if whole.judgement else ()
+            pending.append(
+                parts.store.submit(Batch(add=(whole,), swap=(closed,) if closed else (), acts=acts))
+            )
+        except HeedfulError as error:
+            pending.append(error)
+    return [_heard(one.id, what) for one, what in zip(said, pending, strict=True)]
+
+
+def _heard(id: FeedbackId, what: Future[Any] | HeedfulError) -> Heard:
+    if isinstance(what, HeedfulError):
+        return Heard(id=id, kept=False, error=what)
+    try:
+        return Heard(id=id, kept=what.result().added[0])
+    except HeedfulError as error:
+        return Heard(id=id, kept=False, error=error)
+
+
+# -- 2: people are asked, and their answers are added up -------------------------------------------------------
+
+
+async def candidates(
+    parts: Parts, tenant: TenantId, policy: PolicyId, prompts: Sequence[Sequence[Message]], *, once: str
+) -> list[list[Turn]]:
+    """Several answers to each prompt, made on purpose to be judged. Nobody waited for them."""
+    known = _get(parts, Policy, tenant, policy)
+    made = []
+    for number, prompt in enumerate(prompts):
+        sampling = replace(known.sampling, seed=parts.learn.seed * 1_000_003 + number)
+        answers = await parts.inference.complete(
+            known, prompt, sampling=sampling, n=parts.labeling.candidates
+        )
+        episode = EpisodeId(f"{once}/{number}")
+        made.append(
+            [
+                Turn(
+                    id=TurnId(f"{episode}/{index}"),
+                    tenant=tenant,
+                    episode=episode,
+                    agent=known.agent,
+                    at=parts.clock.now(),
+                    request=tuple(prompt),
+                    answer=answer.text,
+                    policy=policy,
+                    index=index,
+                    sibling_of=TurnId(f"{episode}/0") if index else None,
+                    finish=answer.finish,
+                    tokens=answer.tokens,
+                    sampling=sampling,
+                    config=parts.config,
+                    purpose=Purpose.CANDIDATE,
+                )
+                for index, answer in enumerate(answers)
+            ]
+        )
+    return made
+
+
+def ask(parts: Parts, queue: Queue, answers: Sequence[Sequence[Turn]], *, once: str) -> int:
+    """Put pairs of candidate answers before people. Returns how many items there are to judge."""
+    now, asked = parts.clock.now(), 0
+    if parts.store.get(Queue, queue.tenant, queue.id) is None:
+        parts.store.commit(Batch(add=(queue,), once=f"{once}/queue"))
+    for start in range(0, len(answers), CHUNK):
+        records: list[Any] = []
+        for turns in answers[start : start + CHUNK]:
+            two = pairs.pair(turns, text=lambda turn: turn.answer, random=parts.random)
+            if two is None:
+                continue
+            asked += 1
+            first = turns[0]
+            records += [
+                Episode(id=first.episode, tenant=first.tenant, started_at=now, purpose=Purpose.CANDIDATE),
+                *turns,
+                Item(
+                    id=ItemId(f"{first.episode}/item"),
+                    tenant=queue.tenant,
+                    queue=queue.id,
+                    turns=(two[0].id, two[1].id),
+                    prompt=first.request,
+                    answers=(two[0].answer, two[1].answer),
+                    created_at=now,
+                    chosen_because="different opening",
+                ),
+            ]
+        parts.store.commit(Batch(add=tuple(records), once=f"{once}/items/{start}"))
+    return asked
+
+
+def lease(
+    parts: Parts, tenant: TenantId, queue: QueueId, rater: PersonId, *, limit: int
+) -> list[tuple[Assignment, Item]]:
+    """Work for one rater, for a while."""
+    known = _get(parts, Queue, tenant, queue)
+    return desk.lease(
+        parts.store, parts.views, known, rater, now=parts.clock.now(), limit=limit, random=parts.random
+    )
+
+
+def set_gold(parts: Parts, tenant: TenantId, id: ItemId, gold: Gold, *, actor: str) -> Item:
+    """From now on this item tests raters instead of asking them."""
+    item = _get(parts, Item, tenant, id)
+    if gold.chosen is not None and gold.chosen not in item.turns:
+        raise InvalidInput(f"chosen {gold.chosen!r} is not one of {list(item.turns)!r}", field="chosen")
+    known = replace(item, gold=gold)
+    parts.store.commit(Batch(swap=((item, known),), acts=(_act(parts, tenant, actor, "item.gold", known),)))
+    return known
+
+
+def agree(parts: Parts, tenant: TenantId, queue: QueueId) -> int:
+    """Every open item with enough answers gets its verdict. Returns how many are new."""
+    known = _get(parts, Queue, tenant, queue)
+    trust = raters.reliabilities(
+        (
+            raters.Tested(rater=one.rater, right=one.gold_right, asked=one.gold_judged)
+            for one in parts.views.raters(tenant, queue)
+        ),
+        prior=parts.labeling.prior,
+        weight=parts.labeling.prior_weight,
+    )
+    said: dict[ItemId, list[Feedback]] = {}
+    for one in parts.store.find(Feedback, tenant, where={"queue": queue}, limit=None):
+        if one.judgement is not None and one.judgement.item is not None:
+            said.setdefault(one.judgement.item, []).append(one)
+    count = consensus.of_choices if known.asks == "choice" else consensus.of_checks
+    new = 0
+    for items in _chunks(
+        parts.store.find(Item, tenant, where={"queue": queue, "state": ItemState.OPEN}, limit=None)
+    ):
+        verdicts, closed = [], []
+        for item in items:
+            answers = said.get(item.id, [])
+            total = None
+            if item.gold is None:
+                total = count(answers, reliability=trust, prior=parts.labeling.prior, quorum=known.quorum)
+            if total is None:
+                continue
+            closed.append((item, replace(item, state=ItemState.DONE)))
+            verdicts.append(
+                Verdict(
+                    id=VerdictId(f"{item.id}/verdict"),
+                    tenant=tenant,
+                    item=item.id,
+                    queue=queue,
+                    objective=known.objective,
+                    at=parts.clock.now(),
+                    feedback=tuple(one.id for one in answers),
+                    confidence=total.confidence,
+                    method=consensus.METHOD,
+                    chosen=total.chosen,
+                    category=total.category,
+                )
+            )
+        parts.store.commit(Batch(add=tuple(verdicts), swap=tuple(closed)))
+        new += len(verdicts)
+    return new
+
+
+# -- 3: verdicts become a dataset ------------------------------------------------------------------------------
+
+
+def freeze(parts: Parts, tenant: TenantId, name: str, *, only: Mapping[str, Any] | None = None) -> Dataset:
+    """Everything that was said so far, as rows that never change again.
+
+    `only` narrows the feedback by its indexed fields. The same evidence gives the same dataset.
+    """
+    feedback = parts.store.find(Feedback, tenant, where=only, limit=None)
+    verdicts = [] if only else parts.store.find(Verdict, tenant, limit=None)
+    wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
+    turns = {TurnId(id): turn for id, turn in parts.store.get_many(Turn, tenant, sorted(wanted)).items()}
+    others = _not_chosen(feedback, verdicts)
+    rows: list[Row] = [
+        *build.from_choice_verdicts(verdicts, turns, others),
+        *build.from_corrections(feedback, turns),
+        *build.from_checks(feedback, turns),
+        *build.from_demonstrations(feedback),
+    ]
+    frozen = freezing.frozen(rows, holdout=parts.datasets.holdout)
+    id = DatasetId(f"{name}@{frozen.digest.split(':')[1][:12]}")
+    known = parts.store.get(Dataset, tenant, id)
+    if known is not None:
+        return known
+    sources = sorted({source for row in rows for source in row.feedback})
+    dataset = Dataset(
+        id=id,
+        tenant=tenant,
+        name=name,
+        digest=frozen.digest,
+        files={name: Digest(parts.blobs.put_bytes(content)) for name, content in frozen.files.items()},
+        rows=frozen.rows,
+        made_from=Digest(parts.blobs.put_bytes(json.dumps(sources).encode())),
+        frozen_at=parts.clock.now(),
+        notes={"duplicates": str(frozen.dropped)},
+    )
+    made = Ref(kind="dataset", id=id)
+    links = [Link(made=made, source=Ref(kind="feedback", id=source)) for source in sources]
+    links += [Link(made=made, source=Ref(kind="verdict", id=verdict.id)) for verdict in verdicts]
+    parts.store.commit(
+        Batch(
+            add=(dataset,), links=tuple(links), acts=(_act(parts, tenant, "loop", "dataset.frozen", dataset),)
+        )
+    )
+    return dataset
+
+
+def _not_chosen(feedback: Iterable[Feedback], verdicts: Iterable[Verdict]) -> dict[str, TurnId]:
+    """Per verdict on a pair, the turn that lost."""
+    shown = {one.id: one.said.shown for one in feedback if isinstance(one.said, Choice)}
+    lost = {}
+    for verdict in verdicts:
+        seen = next((shown[id] for id in verdict.feedback if id in shown), ())
+        rest = [turn for turn in seen if turn != verdict.chosen]
+        if verdict.chosen is not None and len(rest) == 1:
+            lost[str(verdict.id)] = rest[0]
+    return lost
+
+
+# -- 4: the dataset becomes a judge ----------------------------------------------------------------------------
+
+
+def fit(
+    parts: Parts,
+    tenant: TenantId,
+    dataset: DatasetId,
+    backbone: PolicyId,
+    *,
+    once: str,
+    progress: Progress | None = None,
+) -> RewardModel:
+    """A reward model with its report. One below its bounds is kept, marked refused, and teaches nobody."""
+    data = _get(parts, Dataset, tenant, dataset)
+    base = _get(parts, Policy, tenant, backbone)
+    run = _run(
+        parts,
+        "heedful.rewards.fit:run",
+        lambda at: {
+            **parts.learn.reward,
+            "preferences": at["preferences.train"],
+            "preferences_holdout": at["preferences.holdout"],
+            "labels": at["labels.train"],
+            "labels_holdout": at["labels.holdout"],
+            "model": at["model"],
+            "seed": parts.learn.seed,
+        },
+        tenant=tenant,
+        once=once,
+        files={name: digest for name, digest in data.files.items() if not name.startswith("demonstrations")},
+        trees={"model": _weights(base)},
+        progress=progress,
+    )
+    known = _made_by(parts, RewardModel, tenant, run.id)
+    if known is not None:
+        return known
+    passed = all(finding.passed for finding in gates.of_reward(run.figures, parts.gates))
+    model = replace(
+        versions.reward_model(
+            run.outputs["model"],
+            tenant=tenant,
+            version=versions.next_version(parts.store.find(RewardModel, tenant, limit=None)),
+            at=parts.clock.now(),
+            dataset=dataset,
+            backbone=backbone,
+            run=run.id,
+            report=run.figures,
+        ),
+        standing=ModelStanding.VALIDATED if passed else ModelStanding.REFUSED,
+    )
+    parts.store.commit(Batch(add=(model,), acts=(_act(parts, tenant, "loop", "reward.fitted", model),)))
+    return model
+
+
+# -- 5: the judge changes the policy ---------------------------------------------------------------------------
+
+
+def imitate(
+    parts: Parts,
+    tenant: TenantId,
+    agent: AgentId,
+    dataset: DatasetId,
+    *,
+    parent: PolicyId | None,
+    once: str,
+    progress: Progress | None = None,
+) -> Policy:
+    """A policy that answers as the demonstrations do, from its parent's weights or from nothing."""
+    data = _get(parts, Dataset, tenant, dataset)
+    if "demonstrations.train" not in data.files:
+        raise InvalidInput(f"dataset {dataset!r} has no demonstrations to learn from", field="dataset")
+    trees = {} if parent is None else {"model": _weights(_get(parts, Policy, tenant, parent))}
+    run = _run(
+        parts,
+        "heedful.training.sft:run",
+        lambda at: {
+            **parts.learn.sft,
+            "demonstrations": at["demonstrations.train"],
+            **({"model": at["model"]} if trees else {}),
+            "seed": parts.learn.seed,
+        },
+        tenant=tenant,
+        once=once,
+        files={"demonstrations.train": data.files["demonstrations.train"]},
+        trees=trees,
+        progress=progress,
+    )
+    return register(parts, tenant, agent, run, parent=parent, reward=None, datasets=(dataset,))
+
+
+def improve(
+    parts: Parts,
+    tenant: TenantId,
+    policy: PolicyId,
+    reward: RewardModelId,
+    prompts: Sequence[Sequence[Message]],
+    *,
+    once: str,
+    progress: Progress | None = None,
+) -> Policy:
+    """The policy practises on prompts that people sent, and the reward model says how well it did."""
+    start = _get(parts, Policy, tenant, policy)
+    judge = _get(parts, RewardModel, tenant, reward)
+    if judge.standing is ModelStanding.REFUSED:
+        raise Conflict(f"reward model {reward!r} was refused by its gates: it may not teach")
+    train, held_out = _practice(parts, prompts)
+    run = _run(
+        parts,
+        "heedful.training.grpo:run",
+        lambda at: {
+            **parts.learn.grpo,
+            "model": at["model"],
+            "reward": "heedful.rewards.model:load",
+            "reward_model": at["reward"],
+            "prompts": at["prompts"],
+            "seed": parts.learn.seed,
+        },
+        tenant=tenant,
+        once=once,
+        files={"prompts": train},
+        trees={"model": _weights(start), "reward": judge.digest},
+        progress=progress,
+    )
+    tuned = register(parts, tenant, start.agent, run, parent=policy, reward=reward, datasets=(judge.dataset,))
+    return validate(parts, tenant, tuned.id, prompts=held_out, once=f"{once}/validate")
+
+
+# -- 6: weights get a name, and are looked at before anybody meets them ----------------------------------------
+
+
+def register(
+    parts: Parts,
+    tenant: TenantId,
+    agent: AgentId,
+    run: Run,
+    *,
+    parent: PolicyId | None,
+    reward: RewardModelId | None,
+    datasets: tuple[DatasetId, ...],
+) -> Policy:
+    """What the run brought forth becomes the agent's next version."""
+    known = _made_by(parts, Policy, tenant, run.id)
+    if known is not None:
+        return known
+    sampling = Sampling() if parent is None else _get(parts, Policy, tenant, parent).sampling
+    policy = versions.policy(
+        Weights(digest=run.outputs["model"]),
+        tenant=tenant,
+        agent=agent,
+        version=versions.next_version(parts.store.find(Policy, tenant, where={"agent": agent}, limit=None)),
+        at=parts.clock.now(),
+        sampling=sampling,
+        parent=parent,
+        run=run.id,
+        reward=reward,
+        datasets=datasets,
+        figures=run.figures,
+    )
+    parts.store.commit(Batch(add=(policy,), acts=(_act(parts, tenant, "loop", "policy.registered", policy),)))
+    return policy
+
+
+def adopt(
+    parts: Parts,
+    tenant: TenantId,
+    agent: AgentId,
+    body: Weights | Adapter | External,
+    *,
+    sampling: Sampling,
+    actor: str,
+) -> Policy:
+    """A policy that was not made here: a hosted model with its prompt, or weights that somebody brings."""
+    policy = versions.policy(
+        body,
+        tenant=tenant,
+        agent=agent,
+        version=versions.next_version(parts.store.find(Policy, tenant, where={"agent": agent}, limit=None)),
+        at=parts.clock.now(),
+        sampling=sampling,
+    )
+    parts.store.commit(Batch(add=(policy,), acts=(_act(parts, tenant, actor, "policy.adopted", policy),)))
+    return policy
+
+
+def validate(parts: Parts, tenant: TenantId, policy: PolicyId, *, prompts: Digest, once: str) -> Policy:
+    """The policy beside its parent on held-out prompts; the findings decide whether it may be released."""
+    tested = _get(parts, Policy, tenant, policy)
+    if tested.parent is None or tested.reward is None or tested.standing is not ModelStanding.CANDIDATE:
+        return tested
+    parent = _get(parts, Policy, tenant, tested.parent)
+    judge = _get(parts, RewardModel, tenant, tested.reward)
+    run = _run(
+        parts,
+        "heedful.evaluation.offline:run",
+        lambda at: {
+            "policy": at["policy"],
+            "parent": at["parent"],
+            "reward": "heedful.rewards.model:load",
+            "reward_model": at["reward"],
+            "prompts": at["prompts"],
+            "seed": parts.learn.seed,
+        },
+        tenant=tenant,
+        once=once,
+        files={"prompts": prompts},
+        trees={"policy": _weights(tested), "parent": _weights(parent), "reward": judge.digest},
+    )
+    findings = gates.of_policy(run.figures, parts.gates)
+    passed = all(finding.passed for finding in findings)
+    found = replace(
+        tested,
+        figures={**tested.figures, **run.figures},
+        standing=ModelStanding.VALIDATED if passed else ModelStanding.REFUSED,
+        notes={**tested.notes, "findings": "; ".join(map(str, findings))},
+    )
+    parts.store.commit(
+        Batch(swap=((tested, found),), acts=(_act(parts, tenant, "loop", "policy.validated", found),))
+    )
+    return found
+
+
+# -- 7: the fleet gets it bit by bit ---------------------------------------------------------------------------
+
+
+def release(
+    parts: Parts,
+    tenant: TenantId,
+    policy: PolicyId,
+    *,
+    actor: str,
+    once: str,
+    steps: tuple[float, ...] | None = None,
+    override: str | None = None,
+) -> Release:
+    """Begin: an agent's first policy goes to everyone, any other starts with the first step's share."""
+    id = ReleaseId(f"release:{once}")
+    begun = parts.store.get(Release, tenant, id)
+    if begun is not None:
+        return begun
+    new = _get(parts, Policy, tenant, policy)
+    if new.standing is ModelStanding.REFUSED and override is None:
+        raise Conflict(
+            f"policy {policy!r} was refused ({new.notes.get('findings')}): release it with a reason, or not"
+        )
+    now, known = parts.clock.now(), standing(parts, tenant).get(new.agent)
+    if known is not None and known.release is not None:
+        raise Conflict(f"release {known.release.id!r} of agent {new.agent!r} is under way: one at a time")
+    if known is not None and known.live == policy:
+        raise Conflict(f"policy {policy!r} is live already")
+    begun = Release(
+        id=id,
+        tenant=tenant,
+        target=Target(agent=new.agent),
+        policy=policy,
+        against=known.live if known else None,
+        steps=(steps or parts.releases.steps) if known else (100.0,),
+        salt=f"{parts.random.getrandbits(64):016x}",
+        started_at=now,
+        since=now,
+        stage=Stage.CANARY if known else Stage.FULL,
+        ended_at=None if known else now,
+        reason=override,
+        by=actor,
+    )
+    parts.store.commit(Batch(add=(begun,), acts=(_act(parts, tenant, actor, "release.begun", begun),)))
+    return begun
+
+
+def decide(parts: Parts, tenant: TenantId, id: ReleaseId) -> Release:
+    """Look at what the release has shown so far, and move it on, leave it, or take it back."""
+    known = _get(parts, Release, tenant, id)
+    if known.stage is not Stage.CANARY:
+        return known
+    decision = gate.decide(known, parts.views.exposures(tenant, id), parts.releases)
+    if decision.verb is gate.Verb.HOLD:
+        return known
+    return _move(parts, known, decision, actor="gate")
+
+
+def roll_back(parts: Parts, tenant: TenantId, id: ReleaseId, *, reason: str, actor: str) -> Release:
+    """Take it back now; whoever asks next is answered by the policy before."""
+    known = _get(parts, Release, tenant, id)
+    if known.stage is Stage.ROLLED_BACK:
+        return known
+    return _move(
+        parts, known, gate.Decision(verb=gate.Verb.ROLL_BACK, reason=reason, figures={}), actor=actor
+    )
+
+
+def _move(parts: Parts, known: Release, decision: gate.Decision, *, actor: str) -> Release:
+    now = parts.clock.now()
+    taken = Step(
+        percent=known.percent,
+        turns=int(decision.figures.get("step_turns", 0)),
+        at=now,
+        decision=decision.verb,
+        figures=decision.figures,
+    )
+    stage = gate.NEXT[decision.verb](known)
+    changed = replace(
+        moved(known, stage),
+        step=known.step + 1 if decision.verb is gate.Verb.ADVANCE and stage is Stage.CANARY else known.step,
+        since=now,
+        taken=(*known.taken, taken),
+        ended_at=now if stage in {Stage.FULL, Stage.ROLLED_BACK} else None,
+        reason=decision.reason,
+    )
+    parts.store.commit(
+        Batch(swap=((known, changed),), acts=(_act(parts, known.tenant, actor, "release.moved", changed),))
+    )
+    return changed
+
+
+# -- 8: is it still good? --------------------------------------------------------------------------------------
+
+
+def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
+    """The signals of an agent's policies. One outside its band is an alert, and an alert takes the release back."""
+    known = standing(parts, tenant).get(agent)
+    if known is None:
+        return []
+    now = parts.clock.now()
+    found = signals.signals(
+        parts.views.policy_tallies(tenant, agent), live=known.live, at=now, settings=parts.watch
+    )
+    for signal in found:
+        under_test = known.release is not None and signal.labels.get("policy") == known.release.policy
+        if signal.healthy or not under_test or known.release is None:
+            continue
+        alert = Alert(
+            id=AlertId(f"alert:{known.release.id}:{signal.name}"),
+            tenant=tenant,
+            signal=signal,
+            at=now,
+            pages=True,
+            action=f"rolled back {known.release.id}",
+        )
+        if parts.store.get(Alert, tenant, alert.id) is None:
+            parts.store.commit(
+                Batch(add=(alert,), acts=(_act(parts, tenant, "watch", "alert.raised", alert),))
+            )
+            roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
+    return found
+
+
+# -- shared by the stops ---------------------------------------------------------------------------------------
+
+
+def _get(parts: Parts, kind: type[T], tenant: TenantId, id: str) -> T:
+    found = parts.store.get(kind, tenant, id)
+    if found is None:
+        raise NotFound(f"{kind_of(kind).replace('_', ' ')} {id!r} is not known here")
+    return found
+
+
+def _act(parts: Parts, tenant: TenantId, actor: str, verb: str, record: Any) -> Act:
+    kind = kind_of(type(record))
+    detail = {
+        name: str(value)
+        for name in ("stage", "standing", "policy", "by", "reason")
+        if (value := getattr(record, name, None)) is not None
+    }
+    return Act(
+        tenant=tenant,
+        at=parts.clock.now(),
+        actor=actor,
+        verb=verb,
+        subject=Ref(kind=kind, id=record.id),
+        detail=detail,
+    )
+
+
+def _run(
+    parts: Parts,
+    task: str,
+    spec: runs.Spec,
+    *,
+    tenant: TenantId,
+    once: str,
+    files: Mapping[str, Digest],
+    trees: Mapping[str, Digest],
+    progress: Progress | None = None,
+) -> Run:
+    return runs.execute(
+        task,
+        spec,
+        id=RunId(once.replace("/", ".")),
+        tenant=tenant,
+        files=files,
+        trees=trees,
+        store=parts.store,
+        blobs=parts.blobs,
+        engine=parts.engine,
+        clock=parts.clock,
+        progress=progress,
+    )
+
+
+def _made_by(parts: Parts, kind: type[T], tenant: TenantId, run: RunId) -> T | None:
+    found = parts.store.find(kind, tenant, where={"run": run}, limit=1)
+    return found[0] if found else None
+
+
+def _weights(policy: Policy) -> Digest:
+    if not isinstance(policy.body, Weights):
+        raise InvalidInput(
+            f"policy {policy.id!r} is {policy.body.kind}: only weights can be trained here", field="policy"
+        )
+    return policy.body.digest
+
+
+def _practice(parts: Parts, prompts: Sequence[Sequence[Message]]) -> tuple[Digest, Digest]:
+    """Prompts to practise on and prompts to be tested on, as JSON lines in the blobs; no prompt is in both."""
+    sides: dict[str, list[str]] = {"train": [], "holdout": []}
+    for prompt in prompts:
+        line = json.dumps({"prompt": [{"role": message.role, "content": message.text} for message in prompt]})
+        sides[freezing.split_of(prompt, holdout=parts.datasets.holdout)].append(line)
+    train, held_out = (
+        Digest(parts.blobs.put_bytes("".join(f"{line}\n" for line in sides[side]).encode())) for side in sides
+    )
+    return train, held_out
+
+
+def _chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    for start in range(0, len(items), CHUNK):
+        yield items[start : start + CHUNK]
