@@ -7,7 +7,9 @@ What has a `once` may be repeated after a crash: the second time it finds what t
 
 from __future__ import annotations
 
+import asyncio
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -66,6 +68,7 @@ from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
 CHUNK = 200  # records per commit where there are many
+AT_ONCE = 64  # questions that wait for inference together
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,7 +150,7 @@ def hear(parts: Parts, tenant: TenantId, said: Sequence[Feedback], *, actor: str
                 now=now,
             )
             closed = desk.close(parts.store, whole, now=now)
-            acts = (_act(parts, tenant, actor, "feedback.judged", whole),) if whole.judgement else ()
+            acts = (act(parts, tenant, actor, "feedback.judged", whole),) if whole.judgement else ()
             pending.append(
                 parts.store.submit(Batch(add=(whole,), swap=(closed,) if closed else (), acts=acts))
             )
@@ -173,36 +176,37 @@ async def candidates(
 ) -> list[list[Turn]]:
     """Several answers to each prompt, made on purpose to be judged. Nobody waited for them."""
     known = _get(parts, Policy, tenant, policy)
-    made = []
-    for number, prompt in enumerate(prompts):
-        sampling = replace(known.sampling, seed=parts.learn.seed * 1_000_003 + number)
-        answers = await parts.inference.complete(
-            known, prompt, sampling=sampling, n=parts.labeling.candidates
-        )
+    asking = asyncio.Semaphore(AT_ONCE)
+
+    async def one(number: int, prompt: Sequence[Message]) -> list[Turn]:
+        sampling = replace(known.sampling, seed=zlib.crc32(f"{once}/{number}".encode()))
+        async with asking:
+            answers = await parts.inference.complete(
+                known, prompt, sampling=sampling, n=parts.labeling.candidates
+            )
         episode = EpisodeId(f"{once}/{number}")
-        made.append(
-            [
-                Turn(
-                    id=TurnId(f"{episode}/{index}"),
-                    tenant=tenant,
-                    episode=episode,
-                    agent=known.agent,
-                    at=parts.clock.now(),
-                    request=tuple(prompt),
-                    answer=answer.text,
-                    policy=policy,
-                    index=index,
-                    sibling_of=TurnId(f"{episode}/0") if index else None,
-                    finish=answer.finish,
-                    tokens=answer.tokens,
-                    sampling=sampling,
-                    config=parts.config,
-                    purpose=Purpose.CANDIDATE,
-                )
-                for index, answer in enumerate(answers)
-            ]
-        )
-    return made
+        return [
+            Turn(
+                id=TurnId(f"{episode}/{index}"),
+                tenant=tenant,
+                episode=episode,
+                agent=known.agent,
+                at=parts.clock.now(),
+                request=tuple(prompt),
+                answer=answer.text,
+                policy=policy,
+                index=index,
+                sibling_of=TurnId(f"{episode}/0") if index else None,
+                finish=answer.finish,
+                tokens=answer.tokens,
+                sampling=sampling,
+                config=parts.config,
+                purpose=Purpose.CANDIDATE,
+            )
+            for index, answer in enumerate(answers)
+        ]
+
+    return list(await asyncio.gather(*(one(number, prompt) for number, prompt in enumerate(prompts))))
 
 
 def ask(parts: Parts, queue: Queue, answers: Sequence[Sequence[Turn]], *, once: str) -> int:
@@ -252,7 +256,7 @@ def set_gold(parts: Parts, tenant: TenantId, id: ItemId, gold: Gold, *, actor: s
     if gold.chosen is not None and gold.chosen not in item.turns:
         raise InvalidInput(f"chosen {gold.chosen!r} is not one of {list(item.turns)!r}", field="chosen")
     known = replace(item, gold=gold)
-    parts.store.commit(Batch(swap=((item, known),), acts=(_act(parts, tenant, actor, "item.gold", known),)))
+    parts.store.commit(Batch(swap=((item, known),), acts=(act(parts, tenant, actor, "item.gold", known),)))
     return known
 
 
@@ -346,7 +350,7 @@ def freeze(parts: Parts, tenant: TenantId, name: str, *, only: Mapping[str, Any]
     links += [Link(made=made, source=Ref(kind="verdict", id=verdict.id)) for verdict in verdicts]
     parts.store.commit(
         Batch(
-            add=(dataset,), links=tuple(links), acts=(_act(parts, tenant, "loop", "dataset.frozen", dataset),)
+            add=(dataset,), links=tuple(links), acts=(act(parts, tenant, "loop", "dataset.frozen", dataset),)
         )
     )
     return dataset
@@ -414,7 +418,7 @@ def fit(
         ),
         standing=ModelStanding.VALIDATED if passed else ModelStanding.REFUSED,
     )
-    parts.store.commit(Batch(add=(model,), acts=(_act(parts, tenant, "loop", "reward.fitted", model),)))
+    parts.store.commit(Batch(add=(model,), acts=(act(parts, tenant, "loop", "reward.fitted", model),)))
     return model
 
 
@@ -429,6 +433,7 @@ def imitate(
     *,
     parent: PolicyId | None,
     once: str,
+    overrides: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
 ) -> Policy:
     """A policy that answers as the demonstrations do, from its parent's weights or from nothing."""
@@ -441,6 +446,7 @@ def imitate(
         "heedful.training.sft:run",
         lambda at: {
             **parts.learn.sft,
+            **(overrides or {}),
             "demonstrations": at["demonstrations.train"],
             **({"model": at["model"]} if trees else {}),
             "seed": parts.learn.seed,
@@ -522,7 +528,7 @@ def register(
         datasets=datasets,
         figures=run.figures,
     )
-    parts.store.commit(Batch(add=(policy,), acts=(_act(parts, tenant, "loop", "policy.registered", policy),)))
+    parts.store.commit(Batch(add=(policy,), acts=(act(parts, tenant, "loop", "policy.registered", policy),)))
     return policy
 
 
@@ -544,7 +550,7 @@ def adopt(
         at=parts.clock.now(),
         sampling=sampling,
     )
-    parts.store.commit(Batch(add=(policy,), acts=(_act(parts, tenant, actor, "policy.adopted", policy),)))
+    parts.store.commit(Batch(add=(policy,), acts=(act(parts, tenant, actor, "policy.adopted", policy),)))
     return policy
 
 
@@ -580,7 +586,7 @@ def validate(parts: Parts, tenant: TenantId, policy: PolicyId, *, prompts: Diges
         notes={**tested.notes, "findings": "; ".join(map(str, findings))},
     )
     parts.store.commit(
-        Batch(swap=((tested, found),), acts=(_act(parts, tenant, "loop", "policy.validated", found),))
+        Batch(swap=((tested, found),), acts=(act(parts, tenant, "loop", "policy.validated", found),))
     )
     return found
 
@@ -628,7 +634,7 @@ def release(
         reason=override,
         by=actor,
     )
-    parts.store.commit(Batch(add=(begun,), acts=(_act(parts, tenant, actor, "release.begun", begun),)))
+    parts.store.commit(Batch(add=(begun,), acts=(act(parts, tenant, actor, "release.begun", begun),)))
     return begun
 
 
@@ -672,7 +678,7 @@ def _move(parts: Parts, known: Release, decision: gate.Decision, *, actor: str) 
         reason=decision.reason,
     )
     parts.store.commit(
-        Batch(swap=((known, changed),), acts=(_act(parts, known.tenant, actor, "release.moved", changed),))
+        Batch(swap=((known, changed),), acts=(act(parts, known.tenant, actor, "release.moved", changed),))
     )
     return changed
 
@@ -703,7 +709,7 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
         )
         if parts.store.get(Alert, tenant, alert.id) is None:
             parts.store.commit(
-                Batch(add=(alert,), acts=(_act(parts, tenant, "watch", "alert.raised", alert),))
+                Batch(add=(alert,), acts=(act(parts, tenant, "watch", "alert.raised", alert),))
             )
             roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
     return found
@@ -719,7 +725,7 @@ def _get(parts: Parts, kind: type[T], tenant: TenantId, id: str) -> T:
     return found
 
 
-def _act(parts: Parts, tenant: TenantId, actor: str, verb: str, record: Any) -> Act:
+def act(parts: Parts, tenant: TenantId, actor: str, verb: str, record: Any) -> Act:
     kind = kind_of(type(record))
     detail = {
         name: str(value)

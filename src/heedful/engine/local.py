@@ -25,6 +25,10 @@ class LocalEngine:
     def __init__(self, root: Path, *, at_once: int = 1) -> None:
         self._root = root
         self._turnstile = threading.BoundedSemaphore(at_once)
+        self._closing = False
+
+    def close(self) -> None:
+        self._closing = True
 
     def work(self, run: RunId) -> Path:
         return self._root / run
@@ -62,6 +66,8 @@ class LocalEngine:
                 try:
                     child.wait(timeout=POLL)
                 except subprocess.TimeoutExpired:
+                    if self._closing:
+                        raise SystemExit("the engine closes") from None  # not an outcome: it starts again
                     seen = _report(work, seen, progress)
                     continue
                 _report(work, seen, progress)

@@ -33,3 +33,7 @@ class Engine(Protocol):
     def work(self, run: RunId) -> Path:
         """The run's directory, where its result's files lie."""
         ...
+
+    def close(self) -> None:
+        """End what is running, without an outcome: whoever waits for it leaves with `SystemExit`."""
+        ...

@@ -1,0 +1,288 @@
+"""The loop that never forgets where it was: the road's functions as durable workflows.
+
+A workflow is the road read aloud; each line of it is a step that is done once, whatever happens to the process.
+What a step writes carries the step's name, so one that was cut off in the middle is repeated without harm.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from heedful import road
+from heedful.domain.content import Message
+from heedful.domain.ids import (
+    AgentId,
+    CycleId,
+    DatasetId,
+    PolicyId,
+    QueueId,
+    ReleaseId,
+    RewardModelId,
+    TenantId,
+)
+from heedful.domain.labeling import Queue
+from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel
+from heedful.domain.models import Standing as ModelStanding
+from heedful.domain.release import Release, Stage
+from heedful.durable.protocol import Durable, Flow
+from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
+from heedful.road import Parts
+from heedful.store.protocol import Batch
+
+log = logging.getLogger("heedful.worker")
+T = TypeVar("T")
+Wait = Callable[[Coroutine[Any, Any, T]], T]
+PROMPTS_PER_STEP = 256
+SETTLED = frozenset({Stage.FULL, Stage.ROLLED_BACK, Stage.INCONCLUSIVE})
+
+
+class Worker:
+    """Starts cycles and watches releases."""
+
+    def __init__(self, parts: Parts, durable: Durable) -> None:
+        self._parts = parts
+        self._durable = durable
+        self._changed: Callable[[], None] = lambda: None
+        self._events: asyncio.AbstractEventLoop | None = None
+        self._stopping = False
+        durable.register("imitate", self._imitate)
+        durable.register("improve", self._improve)
+        durable.register("release", self._release)
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """`call` is called whenever what is live for the fleet may have changed."""
+        self._changed = call
+
+    def launch(self, events: asyncio.AbstractEventLoop) -> None:
+        """Go on with whatever a dead process left; `events` is where inference lives."""
+        self._events = events
+        self._durable.launch()
+
+    def close(self) -> None:
+        self._stopping = True
+        self._durable.close()
+
+    def start_cycle(
+        self, tenant: TenantId, agent: AgentId, *, kind: str, actor: str, options: Mapping[str, Any]
+    ) -> Cycle:
+        """One turn of the loop: "imitate" learns from demonstrations, "improve" from judgements."""
+        if kind not in {"imitate", "improve"}:
+            raise InvalidInput(f"kind is {kind!r}: it is imitate or improve", field="kind")
+        known = road.standing(self._parts, tenant).get(agent)
+        if known is None and kind == "improve":
+            raise Conflict(f"agent {agent!r} has no policy yet: start with a cycle of kind imitate")
+        cycle = Cycle(
+            id=CycleId(self._parts.mint("cycle")),
+            tenant=tenant,
+            agent=agent,
+            started_at=self._parts.clock.now(),
+            start=known.live if known else None,
+        )
+        self._parts.store.commit(
+            Batch(add=(cycle,), acts=(road.act(self._parts, tenant, actor, "cycle.started", cycle),))
+        )
+        self._durable.start(kind, cycle.id, tenant, dict(options))
+        return cycle
+
+    def release_begun(self, tenant: TenantId, release: ReleaseId) -> None:
+        """Look at this release until it is settled."""
+        self._changed()
+        self._durable.start("release", f"watch:{release}", tenant)
+
+    # -- workflows -----------------------------------------------------------------------------------------
+
+    def _imitate(self, flow: Flow, tenant: TenantId, options: dict[str, Any]) -> str:
+        """demonstrations -> dataset -> policy -> release"""
+        cycle = self._cycle(tenant, flow.id)
+        try:
+            self._stage(cycle, CycleStage.FITTING)
+            only = {"form": "demonstration", **options.get("only", {})}
+            dataset = flow.step(
+                "freeze", lambda: road.freeze(self._parts, tenant, f"{cycle.agent}-shown", only=only).id
+            )
+            self._stage(cycle, CycleStage.IMPROVING, dataset=DatasetId(dataset))
+            policy = flow.step(
+                "imitate",
+                lambda: (
+                    road.imitate(
+                        self._parts,
+                        tenant,
+                        cycle.agent,
+                        DatasetId(dataset),
+                        parent=cycle.start,
+                        once=f"{cycle.id}/imitate",
+                        overrides=options.get("sft", {}),
+                        progress=self._progress(cycle, "imitate"),
+                    ).id
+                ),
+            )
+            return self._to_the_fleet(flow, cycle, PolicyId(policy), options)
+        except HeedfulError as error:
+            self._stage(cycle, CycleStage.FAILED, note=str(error))
+            raise
+
+    def _improve(self, flow: Flow, tenant: TenantId, options: dict[str, Any]) -> str:
+        """candidates -> judgements -> verdicts -> dataset -> reward model -> policy -> release"""
+        cycle = self._cycle(tenant, flow.id)
+        parts, start = self._parts, cycle.start
+        assert start is not None
+        queue = QueueId(f"{cycle.id}/pairs")
+        try:
+            asked = flow.step("ask", lambda: self._ask(cycle, queue, start))
+            flow.step("judged", lambda: self._until_judged(cycle, queue, asked))
+            self._stage(cycle, CycleStage.FITTING)
+            flow.step("agree", lambda: road.agree(parts, tenant, queue))
+            dataset = flow.step("freeze", lambda: road.freeze(parts, tenant, f"{cycle.agent}-judged").id)
+            self._stage(cycle, CycleStage.FITTING, dataset=DatasetId(dataset))
+            reward = flow.step(
+                "fit",
+                lambda: (
+                    road.fit(
+                        parts,
+                        tenant,
+                        DatasetId(dataset),
+                        start,
+                        once=f"{cycle.id}/fit",
+                        progress=self._progress(cycle, "fit"),
+                    ).id
+                ),
+            )
+            self._stage(cycle, CycleStage.IMPROVING, reward=RewardModelId(reward))
+            model = parts.store.get(RewardModel, tenant, reward)
+            if model is None or model.standing is ModelStanding.REFUSED:
+                return self._stage(
+                    cycle, CycleStage.STOPPED, note=f"reward model {reward} missed its bounds"
+                ).stage
+            policy = flow.step(
+                "improve",
+                lambda: (
+                    road.improve(
+                        parts,
+                        tenant,
+                        start,
+                        RewardModelId(reward),
+                        self._prompts(cycle, parts.learn.prompts),
+                        once=f"{cycle.id}/improve",
+                        progress=self._progress(cycle, "improve"),
+                    ).id
+                ),
+            )
+            tuned = parts.store.get(Policy, tenant, policy)
+            if tuned is None or tuned.standing is ModelStanding.REFUSED:
+                note = tuned.notes.get("findings") if tuned else "it is gone"
+                return self._stage(cycle, CycleStage.STOPPED, policy=PolicyId(policy), note=note).stage
+            return self._to_the_fleet(flow, cycle, PolicyId(policy), options)
+        except HeedfulError as error:
+            self._stage(cycle, CycleStage.FAILED, note=str(error))
+            raise
+
+    def _release(self, flow: Flow, tenant: TenantId) -> str:
+        return flow.step(
+            "watch", lambda: self._until_settled(tenant, ReleaseId(flow.id.removeprefix("watch:")))
+        )
+
+    # -- the steps' longer sentences -----------------------------------------------------------------------
+
+    def _to_the_fleet(self, flow: Flow, cycle: Cycle, policy: PolicyId, options: Mapping[str, Any]) -> str:
+        self._stage(cycle, CycleStage.RELEASING, policy=policy)
+        begun = flow.step(
+            "release",
+            lambda: (
+                road.release(
+                    self._parts,
+                    cycle.tenant,
+                    policy,
+                    actor=f"cycle {cycle.id}",
+                    once=f"{cycle.id}/release",
+                    steps=tuple(options["steps"]) if options.get("steps") else None,
+                ).id
+            ),
+        )
+        self._changed()
+        self._stage(cycle, CycleStage.RELEASING, release=ReleaseId(begun))
+        stage = flow.step("settle", lambda: self._until_settled(cycle.tenant, ReleaseId(begun)))
+        return self._stage(cycle, CycleStage.DONE, note=f"release {stage}").stage
+
+    def _ask(self, cycle: Cycle, queue: QueueId, policy: PolicyId) -> int:
+        parts, asked = self._parts, 0
+        desk = Queue(
+            id=queue,
+            tenant=cycle.tenant,
+            name=f"Which answer is better? ({cycle.agent})",
+            asks="choice",
+            instructions="Choose the answer that you would want to get. The right action matters most.",
+            created_at=parts.clock.now(),
+            lease_seconds=parts.labeling.lease_seconds,
+            gold_share=parts.labeling.gold_share,
+        )
+        prompts = self._prompts(cycle, int(parts.learn.judgements * 1.1))
+        for start in range(0, len(prompts), PROMPTS_PER_STEP):
+            once = f"{cycle.id}/ask/{start}"
+            answers = self._wait(
+                road.candidates(
+                    parts, cycle.tenant, policy, prompts[start : start + PROMPTS_PER_STEP], once=once
+                )
+            )
+            asked += road.ask(parts, desk, answers, once=once)
+        return asked
+
+    def _until_judged(self, cycle: Cycle, queue: QueueId, asked: int) -> int:
+        parts = self._parts
+        wanted = min(parts.learn.judgements, asked)
+        deadline = time.monotonic() + parts.learn.wait_seconds
+        while (judged := parts.views.queue_state(cycle.tenant, queue).judged) < wanted:
+            if time.monotonic() > deadline:
+                raise Conflict(f"{judged} of {wanted} judgements came within {parts.learn.wait_seconds:g} s")
+            self._pause(0.3)
+        return judged
+
+    def _until_settled(self, tenant: TenantId, release: ReleaseId) -> str:
+        while True:
+            known = road.decide(self._parts, tenant, release)
+            self._changed()
+            if known.stage in SETTLED:
+                return known.stage
+            road.watch(self._parts, tenant, known.target.agent)
+            self._pause(self._parts.releases.look_seconds)
+
+    def _pause(self, seconds: float) -> None:
+        if self._stopping:
+            raise SystemExit  # the step is not recorded, so the next process takes it up
+        time.sleep(seconds)
+
+    def _prompts(self, cycle: Cycle, limit: int) -> list[tuple[Message, ...]]:
+        """Different requests that people sent lately, oldest first."""
+        turns = self._parts.views.turns(cycle.tenant, agent=cycle.agent, limit=2 * limit)
+        found = {tuple((m.role, m.text) for m in turn.request): turn.request for turn in reversed(turns)}
+        return list(found.values())[:limit]
+
+    def _cycle(self, tenant: TenantId, id: str) -> Cycle:
+        found = self._parts.store.get(Cycle, tenant, id)
+        if found is None:
+            raise NotFound(f"cycle {id!r} is not known here")
+        return found
+
+    def _stage(self, cycle: Cycle, stage: CycleStage, **found: Any) -> Cycle:
+        """Write down how far the cycle is. Repeating it changes nothing."""
+        known = self._cycle(cycle.tenant, cycle.id)
+        ended = stage in {CycleStage.DONE, CycleStage.STOPPED, CycleStage.FAILED}
+        changed = replace(known, stage=stage, ended_at=self._parts.clock.now() if ended else None, **found)
+        if changed != known:
+            self._parts.store.commit(Batch(swap=((known, changed),)))
+            log.info("cycle moved", extra={"cycle": cycle.id, "stage": str(stage)})
+        return changed
+
+    def _progress(self, cycle: Cycle, what: str) -> Callable[[int, Mapping[str, float]], None]:
+        def report(step: int, values: Mapping[str, float]) -> None:
+            log.debug("training", extra={"cycle": cycle.id, "task": what, "step": step, **values})
+
+        return report
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        assert self._events is not None
+        return asyncio.run_coroutine_threadsafe(coroutine, self._events).result()
