@@ -692,12 +692,12 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
     if known is None:
         return []
     now = parts.clock.now()
-    found = signals.signals(
-        parts.views.policy_tallies(tenant, agent), live=known.live, at=now, settings=parts.watch
-    )
+    if known.release is None:
+        return []
+    tallies = signals.tallies(known.release, parts.views.exposures(tenant, known.release.id))
+    found = signals.signals(tallies, live=known.live, at=now, settings=parts.watch)
     for signal in found:
-        under_test = known.release is not None and signal.labels.get("policy") == known.release.policy
-        if signal.healthy or not under_test or known.release is None:
+        if signal.healthy or signal.labels["policy"] != known.release.policy:
             continue
         alert = Alert(
             id=AlertId(f"alert:{known.release.id}:{signal.name}"),

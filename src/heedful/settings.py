@@ -138,7 +138,7 @@ def load(
 
 def names(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> dict[str, str]:
     """Every setting by its dotted name, with its explanation: for docs, tests and near misses."""
-    found = {}
+    found: dict[str, str] = {}
     for name, field in model.model_fields.items():
         inner = _model_of(field.annotation)
         if inner is not None:

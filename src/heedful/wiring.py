@@ -64,7 +64,7 @@ def wire(settings: Settings) -> Wired:
         blobs=blobs,
         engine=LocalEngine(settings.data / "runs"),
         inference=Upstreams(
-            LocalInference(blobs, settings.data / "weights", timeout=settings.inference.timeout), named
+            LocalInference(blobs.materialise, settings.data / "weights", timeout=settings.inference.timeout), named
         ),
         taxonomy=taxonomy(settings),
         clock=WallClock(),

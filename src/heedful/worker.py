@@ -28,7 +28,7 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import Queue
 from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel
 from heedful.domain.models import Standing as ModelStanding
-from heedful.domain.release import Release, Stage
+from heedful.domain.release import Stage
 from heedful.durable.protocol import Durable, Flow
 from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
 from heedful.road import Parts
@@ -206,7 +206,7 @@ class Worker:
         self._changed()
         self._stage(cycle, CycleStage.RELEASING, release=ReleaseId(begun))
         stage = flow.step("settle", lambda: self._until_settled(cycle.tenant, ReleaseId(begun)))
-        return self._stage(cycle, CycleStage.DONE, note=f"release {stage}").stage
+        return str(self._stage(cycle, CycleStage.DONE, note=f"release {stage}").stage)
 
     def _ask(self, cycle: Cycle, queue: QueueId, policy: PolicyId) -> int:
         parts, asked = self._parts, 0
@@ -235,7 +235,7 @@ class Worker:
         parts = self._parts
         wanted = min(parts.learn.judgements, asked)
         deadline = time.monotonic() + parts.learn.wait_seconds
-        while (judged := parts.views.queue_state(cycle.tenant, queue).judged) < wanted:
+        while (judged := parts.views.queue_state(cycle.tenant, queue).answered) < wanted:
             if time.monotonic() > deadline:
                 raise Conflict(f"{judged} of {wanted} judgements came within {parts.learn.wait_seconds:g} s")
             self._pause(0.3)
@@ -258,7 +258,7 @@ class Worker:
     def _prompts(self, cycle: Cycle, limit: int) -> list[tuple[Message, ...]]:
         """Different requests that people sent lately, oldest first."""
         turns = self._parts.views.turns(cycle.tenant, agent=cycle.agent, limit=2 * limit)
-        found = {tuple((m.role, m.text) for m in turn.request): turn.request for turn in reversed(turns)}
+        found = {tuple((m.role, m.text) for m in turn.request): turn.request for _, turn in reversed(turns)}
         return list(found.values())[:limit]
 
     def _cycle(self, tenant: TenantId, id: str) -> Cycle:

@@ -1,8 +1,4 @@
-"""What the child process does: read the spec, run the task, leave the result.
-
-It lives exactly as long as its parent: the parent holds the other end of our standard input and never writes to
-it, so end-of-file means that the parent is gone, and an orphan that trains on is worse than one that dies.
-"""
+"""What the child process does: read the spec, run the task, leave the result."""
 
 from __future__ import annotations
 
@@ -11,20 +7,13 @@ import json
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
 
+from heedful.lifeline import die_with_parent
+
 RESULT, ERROR, PROGRESS, SPEC = "result.json", "error.txt", "progress.jsonl", "spec.json"
-
-
-def die_with_parent() -> None:
-    def wait() -> None:
-        sys.stdin.buffer.read()
-        os._exit(3)
-
-    threading.Thread(target=wait, daemon=True).start()
 
 
 def write_atomically(path: Path, text: str) -> None:

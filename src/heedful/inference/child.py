@@ -19,7 +19,7 @@ from typing import Any
 
 from aiohttp import web
 
-from heedful.engine.child import die_with_parent
+from heedful.lifeline import die_with_parent
 
 LARGEST_BATCH = 64  # answers computed together
 MODELS_KEPT = 4

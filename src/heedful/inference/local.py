@@ -12,13 +12,12 @@ import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from heedful.blobs.protocol import Blobs
 from heedful.domain.content import Message, Sampling, Tokens
 from heedful.domain.models import Policy, Weights
 from heedful.errors import Misconfigured, Unavailable
@@ -29,9 +28,11 @@ DEFAULT_MAX_TOKENS = 256
 
 
 class LocalInference:
-    def __init__(self, blobs: Blobs, root: Path, *, timeout: float = 60.0) -> None:
-        self._blobs = blobs
-        self._root = root  # where weights are laid out
+    """`lay_out` makes a directory out of a digest; `root` is where such directories go."""
+
+    def __init__(self, lay_out: Callable[[str, Path], None], root: Path, *, timeout: float = 60.0) -> None:
+        self._lay_out = lay_out
+        self._root = root
         self._timeout = timeout
         self._child: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
@@ -78,7 +79,7 @@ class LocalInference:
             raise Misconfigured(f"policy {policy.id!r} is {body.kind}: the local engine serves weights")
         place = self._root / body.digest.split(":")[1][:24]
         if not place.exists():
-            await asyncio.to_thread(self._blobs.materialise, body.digest, place)
+            await asyncio.to_thread(self._lay_out, body.digest, place)
         return place
 
     async def _post(self, path: str, order: dict[str, Any]) -> dict[str, Any]:

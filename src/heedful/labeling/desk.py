@@ -6,7 +6,6 @@ one is swapping it. Whoever comes second is refused by the store; nothing else h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -16,9 +15,10 @@ from heedful.domain.ids import AssignmentId, PersonId
 from heedful.domain.labeling import Assignment, AssignmentState, Item, Queue
 from heedful.errors import Conflict, NotFound
 from heedful.store.protocol import Batch, Store
-from heedful.store.views import Views
+from heedful.store.views import OpenItem, Views
 
 Leased = tuple[Assignment, Item]
+GOLD_POOL = 100  # gold items among which one is drawn
 
 
 def lease(
@@ -31,11 +31,15 @@ def lease(
     if limit < 1:
         return []
     wanted = sum(random.random() < queue.gold_share for _ in range(limit))
-    gold = list(_unseen_gold(store, queue, rater)) if wanted else []
-    random.shuffle(gold)
-    tests = [_gold_place(queue, item, rater, now) for item in gold[:wanted]]
-    taken = [test for test in tests if _take(store, None, test[0])]
-    for place in views.open_items(queue.tenant, queue.id, rater, now=now, limit=limit - len(taken)):
+    tests: list[OpenItem] = []
+    if wanted:
+        tests = views.open_items(queue.tenant, queue.id, rater, now, limit=GOLD_POOL, gold=True)
+        random.shuffle(tests)
+    rest = views.open_items(queue.tenant, queue.id, rater, now, limit=limit, gold=False)
+    taken: list[Leased] = []
+    for place in (*tests[:wanted], *rest):
+        if len(taken) == limit:
+            break
         assignment = Assignment(
             id=AssignmentId(f"{place.item.id}:{place.slot}"),
             tenant=queue.tenant,
@@ -45,7 +49,7 @@ def lease(
             leased_at=now,
             until=now + timedelta(seconds=queue.lease_seconds),
         )
-        if _take(store, place.lapsed, assignment):
+        if _take(store, place.stale, assignment):
             taken.append((assignment, place.item))
     random.shuffle(taken)
     return taken
@@ -74,33 +78,11 @@ def close(
     return held, replace(held, state=state, feedback=said.id)
 
 
-def _take(store: Store, lapsed: Assignment | None, assignment: Assignment) -> bool:
+def _take(store: Store, stale: Assignment | None, assignment: Assignment) -> bool:
     try:
-        if lapsed is None:
+        if stale is None:
             return store.commit(Batch(add=(assignment,))).added[0]
-        store.commit(Batch(swap=((lapsed, assignment),)))
+        store.commit(Batch(swap=((stale, assignment),)))
     except Conflict:
         return False  # somebody was faster
     return True
-
-
-def _unseen_gold(store: Store, queue: Queue, rater: PersonId) -> Sequence[Item]:
-    items = store.find(Item, queue.tenant, where={"queue": queue.id, "gold": True}, limit=None)
-    places = {AssignmentId(f"{item.id}:{rater}"): item for item in items}
-    seen = store.get_many(Assignment, queue.tenant, list(places))
-    return [item for id, item in places.items() if id not in seen]
-
-
-def _gold_place(queue: Queue, item: Item, rater: PersonId, now: datetime) -> Leased:
-    return (
-        Assignment(
-            id=AssignmentId(f"{item.id}:{rater}"),
-            tenant=queue.tenant,
-            queue=queue.id,
-            item=item.id,
-            rater=rater,
-            leased_at=now,
-            until=now + timedelta(seconds=queue.lease_seconds),
-        ),
-        item,
-    )

@@ -36,7 +36,7 @@ def execute(
     clock: Clock,
     progress: Progress | None = None,
 ) -> Run:
-    """The finished run; directories that its result names under "outputs" are in the blobs."""
+    """The finished run. What its result names inside the work directory is kept in the blobs."""
     run = store.get(Run, tenant, id)
     if run is not None and run.state is RunState.DONE:
         return run
@@ -71,6 +71,12 @@ def execute(
     )
     store.commit(Batch(swap=((run, done),)))
     return done
+
+
+def _places(result: Mapping[str, Any], work: Path) -> list[tuple[str, Path]]:
+    """The files and directories that a result names."""
+    named = ((name, Path(value)) for name, value in result.items() if isinstance(value, str))
+    return [(name, place) for name, place in named if place.is_relative_to(work) and place.exists()]
 
 
 def _keep(blobs: Blobs, path: Path) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -46,7 +47,7 @@ class Exposure(Protocol):
     @property
     def violations(self) -> int: ...
     @property
-    def percent(self) -> float: ...
+    def at(self) -> datetime: ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def decide(release: Release, exposures: Sequence[Exposure], settings: ReleaseSet
     for one in exposures:
         canary = one.arm == "canary"
         chance = one.probability if canary else 1 - one.probability  # of the canary
-        step_turns += canary and one.percent == release.percent
+        step_turns += canary and (release.since is None or one.at >= release.since)
         if one.violations:
             harm = harm.add(canary=canary, probability=chance)
         if one.completed is not None:
