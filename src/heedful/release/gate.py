@@ -16,8 +16,7 @@ from typing import Protocol
 
 from heedful.domain.release import Release, Stage
 from heedful.release.settings import ReleaseSettings
-from heedful.stats.asymptotic_cs import AsymptoticCS
-from heedful.stats.ipw import PseudoOutcomes
+from heedful.stats.contrast import Contrast
 from heedful.stats.rare_events import RareEvents
 
 
@@ -59,10 +58,7 @@ class Decision:
 
 def decide(release: Release, exposures: Sequence[Exposure], settings: ReleaseSettings) -> Decision:
     """`exposures` are in the order in which their episodes began."""
-    difference = AsymptoticCS(
-        alpha=settings.alpha, best_at=5 * settings.episodes, start=2 * settings.episodes
-    )
-    outcomes, harm = PseudoOutcomes(mean=0.5), RareEvents()
+    difference, harm = Contrast(alpha=settings.alpha, each=settings.episodes), RareEvents()
     canary_known = step_turns = 0
     for one in exposures:
         canary = one.arm == "canary"
@@ -71,8 +67,7 @@ def decide(release: Release, exposures: Sequence[Exposure], settings: ReleaseSet
         if one.violations:
             harm = harm.add(canary=canary, probability=chance)
         if one.completed is not None:
-            difference = difference.add(outcomes.phi(float(one.completed), canary=canary, probability=chance))
-            outcomes = outcomes.add(float(one.completed))
+            difference = difference.add(float(one.completed), canary=canary, probability=chance)
             canary_known += canary
     span = difference.interval()
     figures = {

@@ -19,8 +19,8 @@ class ReleaseSettings(BaseModel):
     margin: float = Field(0.03, gt=0, lt=1)
     """By how much the success rate may be worse and still count as not worse."""
 
-    episodes: int = Field(100, ge=1)
-    """Episodes with a known outcome that the new policy needs before anything is said in its favour."""
+    episodes: int = Field(200, ge=20)
+    """Episodes with a known outcome that each side needs before their success is compared."""
 
     step_episodes: int = Field(30, ge=1)
     """Episodes that the new policy answers at each step before the next."""

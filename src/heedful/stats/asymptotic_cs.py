@@ -1,8 +1,8 @@
 """A confidence interval for a mean that may be looked at after every event: for scores, success, win rates.
 
-It needs no bounds and no known variance, and pays with a promise that holds in the limit: nothing is excluded
-before `start` events. For few events take `empirical_bernstein`, for rare ones `rare_events`, for two arms on a ramp
-`contrast`.
+It needs no bounds and no known variance, and pays with a promise that holds in the limit: nothing is
+excluded before `start` events. For few events take `empirical_bernstein`, for rare ones `rare_events`, and
+for two arms on a ramp `contrast`.
 """
 
 from __future__ import annotations
