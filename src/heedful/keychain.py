@@ -1,0 +1,131 @@
+"""Keys from the command line: through the server that runs here, else as the owner of the database.
+
+The first key has to be made while nobody can come in yet; so without a server the lock is enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from pydantic import ValidationError
+
+from heedful import running
+from heedful.client import Call, Client, Patience
+from heedful.domain.access import Key
+from heedful.domain.ids import KeyId, PersonId, TenantId
+from heedful.errors import InvalidInput, NotKnown
+from heedful.road import Parts
+from heedful.service import keyring
+from heedful.settings import Settings
+from heedful.wire import KeyIn, KeyIssued, KeyOut, RotateIn
+from heedful.wiring import read, wire
+
+SECONDS = 30.0  # until a server counts as not answering
+ACTOR = "command line"
+KEY_VARIABLE = "HEEDFUL_KEY"
+
+
+class Keys(Protocol):
+    """Raises `Conflict`, `InvalidInput` or `NotFound` as the keyring does, whoever does the work."""
+
+    def issue(self, key: KeyIn) -> KeyIssued: ...
+
+    def rotate(self, id: str, rotate: RotateIn) -> KeyIssued: ...
+
+    def revoke(self, id: str) -> KeyOut: ...
+
+
+@contextmanager
+def opened(settings: Settings, tenant: TenantId, key: str | None) -> Iterator[Keys]:
+    """Whatever may write here now."""
+    server = running.find(settings.data)
+    if server is not None:
+        patience = Patience(attempts=2)  # somebody sits there and waits
+        with Client(server.url, key, timeout=SECONDS, patience=patience) as client:
+            try:
+                yield Remote(client, tenant)
+            except NotKnown as error:
+                raise NotKnown(f"{error}; here: --key or {KEY_VARIABLE}, or stop the server first") from error
+        return
+    wired = wire(settings)
+    try:
+        yield Own(wired.parts, tenant)
+    finally:
+        wired.close()
+
+
+def listed(settings: Settings, tenant: TenantId) -> list[KeyOut]:
+    """All keys of the tenant, also those that are over: looking needs neither lock nor server."""
+    store, _ = read(settings)
+    try:
+        return [KeyOut.of(key) for key in store.find(Key, tenant, limit=None)]
+    finally:
+        store.close()
+
+
+def checked(**said: Any) -> KeyIn:
+    """What was asked for, or `InvalidInput` that names the field."""
+    try:
+        return KeyIn(**said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"{field} is {first['input']!r}: {first['msg']}", field=field) from error
+
+
+class Remote:
+    """Through the server's API. Keys are of the caller's own tenant; only `issue` can name another."""
+
+    def __init__(self, client: Client, tenant: TenantId) -> None:
+        self._client = client
+        self._tenant = tenant
+
+    def issue(self, key: KeyIn) -> KeyIssued:
+        asked = key.model_copy(update={"tenant": self._tenant}).model_dump(mode="json", exclude_none=True)
+        return self._client.issue_key(**asked)
+
+    def rotate(self, id: str, rotate: RotateIn) -> KeyIssued:
+        call = Call(
+            method="POST",
+            path=f"/v1/keys/{quote(id)}/rotate",
+            body=rotate.model_dump(mode="json"),
+            read=lambda response: KeyIssued.model_validate(response.json()),
+            again=False,
+        )
+        return self._client.send(call)
+
+    def revoke(self, id: str) -> KeyOut:
+        return KeyOut.model_validate(self._client.revoke_key(id))
+
+
+class Own:
+    """With the owner's lock."""
+
+    def __init__(self, parts: Parts, tenant: TenantId) -> None:
+        self._parts = parts
+        self._tenant = tenant
+
+    def issue(self, key: KeyIn) -> KeyIssued:
+        issued = keyring.issue(
+            self._parts,
+            self._tenant,
+            key.scope,
+            actor=ACTOR,
+            name=key.name,
+            person=None if key.person is None else PersonId(key.person),
+            origin=key.origin,
+            expires_at=key.expires_at,
+        )
+        return KeyIssued(key=KeyOut.of(issued.key), text=issued.text)
+
+    def rotate(self, id: str, rotate: RotateIn) -> KeyIssued:
+        overlap = timedelta(seconds=rotate.overlap_seconds)
+        _, new = keyring.rotate(self._parts, self._tenant, KeyId(id), actor=ACTOR, overlap=overlap)
+        return KeyIssued(key=KeyOut.of(new.key), text=new.text)
+
+    def revoke(self, id: str) -> KeyOut:
+        return KeyOut.of(keyring.revoke(self._parts, self._tenant, KeyId(id), actor=ACTOR))

@@ -1,0 +1,138 @@
+"""Who is asking: found out once per request, before anything else looks at it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from heedful.access import keys
+from heedful.access.bind import is_loopback
+from heedful.access.caller import Caller
+from heedful.access.permissions import OPERATOR
+from heedful.domain.access import Key
+from heedful.domain.access import Scope as KeyScope
+from heedful.errors import NotAllowed, NotKnown
+from heedful.road import Parts
+from heedful.service import keyring
+from heedful.service.limits import Buckets
+
+PRIVATE = ("/v1/", "/e/", "/metrics")  # what needs a caller; a console brings sessions of its own
+WIDGETS = "/v1/feedback"  # the one address that web pages of others may call
+FRESH_SECONDS = 0.5  # how long a key is believed without asking the store again
+KEPT = 10_000  # keys remembered, right and wrong ones
+WRONG_PER_SECOND = 20.0  # wrong keys from one address, before it has to wait
+
+
+class Door:
+    """Tells callers by their keys, and remembers them for a moment."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._keys: OrderedDict[str, tuple[Key | None, float]] = OrderedDict()
+        self._has_keys = False  # once true, for ever
+        self._looked = float("-inf")
+        self._wrong = Buckets(WRONG_PER_SECOND)
+
+    async def caller(self, scope: Scope) -> Caller:
+        headers = Headers(scope=scope)
+        address = scope["client"][0] if scope.get("client") else ""
+        if not await self._anyone():
+            _only_from_here(address, headers)
+            return Caller(tenant=OPERATOR, scope=KeyScope.ADMIN)
+        try:
+            id, secret = keys.split(_bearer(headers))
+            key = await self._key(id)
+            return keys.check(key, secret, now=self._parts.clock.now(), origin=headers.get("origin"))
+        except NotKnown:
+            self._wrong.take(address or "this address")
+            raise
+
+    def forget(self) -> None:
+        """Ask the store again: a key was issued or revoked."""
+        self._keys.clear()
+        self._looked = float("-inf")
+
+    async def _anyone(self) -> bool:
+        """Whether there is any key, so that from now on everyone needs one."""
+        if not self._has_keys and time.monotonic() - self._looked > FRESH_SECONDS:
+            self._has_keys = await asyncio.to_thread(keyring.has_keys, self._parts)
+            self._looked = time.monotonic()
+        return self._has_keys
+
+    async def _key(self, id: str) -> Key | None:
+        known = self._keys.get(id)
+        if known is not None and time.monotonic() - known[1] < FRESH_SECONDS:
+            return known[0]
+        key = await asyncio.to_thread(self._parts.views.key, id)
+        self._keys[id] = (key, time.monotonic())
+        self._keys.move_to_end(id)
+        while len(self._keys) > KEPT:
+            self._keys.popitem(last=False)
+        return key
+
+
+def _bearer(headers: Headers) -> str:
+    kind, _, text = headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not text.strip():
+        raise NotKnown("no key came with the request: send it as `Authorization: Bearer hk_….…`")
+    return text.strip()
+
+
+def _only_from_here(address: str, headers: Headers) -> None:
+    """Without keys only this machine is served, and not what a web page makes a browser on it send."""
+    if not is_loopback(address):
+        raise NotKnown("there are no keys yet, so only this machine is served: issue a key first")
+    host = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    origin = urlsplit(headers.get("origin", "http://localhost")).hostname or ""
+    if not (is_loopback(host) and is_loopback(origin)):
+        raise NotAllowed("there are no keys yet, so requests for other hosts or from web pages are refused")
+
+
+class Authenticated:
+    """Every request to what is private carries its caller on, within the speed that its key may have."""
+
+    def __init__(self, app: ASGIApp, *, door: Door, requests_per_second: float) -> None:
+        self._app = app
+        self._door = door
+        self._buckets = Buckets(requests_per_second)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not scope["path"].startswith(PRIVATE):
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS" and scope["path"] == WIDGETS:
+            await _preflight(Headers(scope=scope))(scope, receive, send)
+            return
+        caller = await self._door.caller(scope)
+        scope["state"]["caller"] = caller
+        if caller.key is not None:
+            self._buckets.take(caller.key)
+
+        async def for_widgets(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["access-control-allow-origin"] = caller.origin or ""
+                headers["vary"] = "Origin"
+            await send(message)
+
+        await self._app(scope, receive, for_widgets if caller.origin else send)
+
+
+def _preflight(headers: Headers) -> Response:
+    """A browser asks before it sends a key. Whether the key belongs to its origin is seen when it comes."""
+    return Response(
+        status_code=204,
+        headers={
+            "access-control-allow-origin": headers.get("origin", "null"),
+            "access-control-allow-methods": "POST",
+            "access-control-allow-headers": "authorization, content-type, x-request-id",
+            "access-control-max-age": "600",
+            "vary": "Origin",
+        },
+    )

@@ -1,0 +1,105 @@
+"""Every error as OpenAI's clients expect it: `{"error": {message, type, param, code}}`, on every route."""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+
+import orjson
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from heedful.errors import Busy, HeedfulError, InvalidInput, NotFound, NotKnown
+from heedful.service.body import invalid
+from heedful.wire import ErrorOut
+
+log = logging.getLogger("heedful.service")
+
+TYPES: Mapping[int, str] = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+
+
+def describe(error: HeedfulError) -> ErrorOut:
+    """The error as the wire says it."""
+    known = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
+    return ErrorOut(message=_plain(str(error)), type=known, param=error.field, code=code_of(type(error)))
+
+
+def code_of(kind: type[HeedfulError]) -> str:
+    """`NotFound` -> "not_found"."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower()
+
+
+def answer(error: HeedfulError) -> Response:
+    headers = {}
+    if isinstance(error, Busy):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, NotKnown):
+        headers["www-authenticate"] = "Bearer"
+    if error.status >= 500 and not isinstance(error, Busy):
+        log.error("request failed", extra={"reason": str(error), "kind": type(error).__name__})
+    return Response(
+        orjson.dumps({"error": describe(error).model_dump()}),
+        status_code=error.status,
+        headers=headers,
+        media_type="application/json",
+    )
+
+
+def unforeseen() -> Response:
+    """For what is our own fault: the details are in the log, under the request's id."""
+    said = ErrorOut(
+        message="this failed for a reason that is ours: the log has it under this request's x-request-id",
+        type="server_error",
+        code="internal",
+    )
+    return Response(
+        orjson.dumps({"error": said.model_dump()}), status_code=500, media_type="application/json"
+    )
+
+
+def install(app: FastAPI) -> None:
+    """From now on the app says everything in this one shape."""
+    app.add_exception_handler(HeedfulError, _ours)
+    app.add_exception_handler(RequestValidationError, _pydantics)
+    app.add_exception_handler(HTTPException, _starlettes)
+
+
+async def _ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HeedfulError)
+    return answer(error)
+
+
+async def _pydantics(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    errors = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # without "body", "query", "path"
+    return answer(invalid(errors, error.body))  # type: ignore[arg-type]
+
+
+async def _starlettes(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds: Mapping[int, type[HeedfulError]] = {404: NotFound}
+    where = f"{request.method} {request.url.path[:200]}"
+    if error.status_code == 404:
+        ours: HeedfulError = NotFound(f"there is no {where}: /openapi.json has what there is")
+    elif error.status_code == 405:
+        ours = InvalidInput(
+            f"{where} does not exist: the address takes {(error.headers or {}).get('allow', 'others')}"
+        )
+        ours.status = 405
+    else:
+        ours = kinds.get(error.status_code, InvalidInput)(str(error.detail))
+        ours.status = error.status_code
+    return answer(ours)
+
+
+def _plain(text: str) -> str:
+    """What can be said in UTF-8: a message may repeat what a sender wrote."""
+    return text.encode("utf-8", "replace").decode()

@@ -1,0 +1,47 @@
+"""What Prometheus reads: one registry of our own per app, so that two apps in one process do not mix."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    content_type = CONTENT_TYPE_LATEST
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "heedful_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
+        )
+        self._seconds = Histogram(
+            "heedful_request_seconds",
+            "Seconds from request to answer.",
+            ("method", "route"),
+            buckets=SECONDS,
+            registry=self._registry,
+        )
+        self._feedback = Counter(
+            "heedful_feedback", "Pieces of feedback by form.", ("form", "status"), registry=self._registry
+        )
+        self._turns = Counter(
+            "heedful_turns", "Turns by policy.", ("tenant", "policy", "arm"), registry=self._registry
+        )
+        self.waiting = Gauge(
+            "heedful_ingest_waiting", "Requests that wait for their commit.", registry=self._registry
+        )
+
+    def request(self, method: str, route: str, status: int, seconds: float) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+        self._seconds.labels(method, route).observe(seconds)
+
+    def feedback(self, form: str, status: str) -> None:
+        self._feedback.labels(form, status).inc()
+
+    def turns(self, tenant: str, policy: str, arm: str, count: int) -> None:
+        self._turns.labels(tenant, policy, arm).inc(count)
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
