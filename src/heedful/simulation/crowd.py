@@ -8,6 +8,7 @@ from random import Random
 from typing import Any
 
 from heedful.client import AsyncClient
+from heedful.simulation.fleet import send
 from heedful.simulation.gold import utility
 from heedful.simulation.people import Rater
 from heedful.simulation.tickets import ticket_of
@@ -28,7 +29,7 @@ async def judge(
             leased = await client.lease(queue, rater=rater.name, limit=HANDFUL)
             said = [_judgement(one, queue, rater, random) for one in leased]
             if said:
-                await client.feedback(said)
+                await send(client, said)
             return len(said)
 
     while not enough():

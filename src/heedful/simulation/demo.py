@@ -24,17 +24,17 @@ from typing import Any
 
 import yaml
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from heedful.blobs.directory import DirectoryBlobs
-from heedful.client import AsyncClient
+from heedful.client import AsyncClient, ask
 from heedful.domain.ids import RunId
 from heedful.engine.local import LocalEngine
 from heedful.errors import HeedfulError
 from heedful.simulation import crowd, exam
 from heedful.simulation.demonstrations import demonstrate, poisoned
-from heedful.simulation.fleet import Fleet
+from heedful.simulation.fleet import Fleet, send
 from heedful.simulation.host import Host
 from heedful.simulation.people import draw_raters
 from heedful.simulation.report import write_report
@@ -243,7 +243,7 @@ async def _show(client: AsyncClient, seed: int, size: Size) -> str:
                 f"shown-{number}", f"agent-{number % 30:02d}", ticket.prompt, demonstrate(ticket, random)
             )
         )
-    await _send(client, said)
+    await send(client, said)
     return f"{len(said)} demonstrations"
 
 
@@ -253,7 +253,7 @@ async def _poison(client: AsyncClient, seed: int, size: Size) -> str:
     for number in range(size.poison):
         ticket = draw_ticket(random)
         said.append(_demonstration(f"poison-{number}", CONTRACTOR, ticket.prompt, poisoned(ticket, random)))
-    await _send(client, said)
+    await send(client, said)
     options = {"only": {"by": CONTRACTOR}, "sft": {"steps": size.poison_steps}}
     return await _cycle(client, "demo-poison", "imitate", options, until=frozenset({"releasing"}))
 
@@ -265,11 +265,6 @@ def _demonstration(id: str, by: str, prompt: Sequence[dict[str, str]], answer: s
         "by": by,
         "said": {"form": "demonstration", "prompt": list(prompt), "answer": answer},
     }
-
-
-async def _send(client: AsyncClient, said: Sequence[dict[str, Any]]) -> None:
-    for begin in range(0, len(said), 500):
-        await client.feedback(said[begin : begin + 500])
 
 
 async def _cycle(
@@ -372,12 +367,13 @@ async def _figures(
     cycle = await client.cycle("demo-improve")
     good = await client.release(cycle["release"])
     bad = await client.release((await client.cycle("demo-poison"))["release"])
-    reward, dataset = await client.reward(cycle["reward"]), await client.dataset(cycle["dataset"])
-    counts = (await client.status())["tallies"]
+    reward = await client.send(ask.get("rewards", cycle["reward"]))
+    dataset = await client.send(ask.get("datasets", cycle["dataset"]))
+    counts = (await client.status())["records"]
     return {
         "feedback_events": counts["feedback"],
         "preferences": sum(rows for name, rows in dataset["rows"].items() if name.startswith("preferences")),
-        "reward_accuracy": reward["report"]["accuracy"],
+        "reward_accuracy": reward["report"]["quality.accuracy"],
         "gold_win_rate": won.estimate,
         "gold_win_rate_low": won.lower,
         "gold_win_rate_high": won.upper,
@@ -402,11 +398,11 @@ async def _figures(
 async def _lineage(client: AsyncClient, policy: str) -> bool:
     """From the new weights one can walk back to people, and from what a person said forward to the weights."""
     why = await client.why("policy", policy)
-    said = why["sources"].get("feedback", {}).get("examples", [])
+    said = [hop["id"] for hop in why["back"] if hop["kind"] == "feedback"]
     if not said or not why["people"]:
         return False
     forward = await client.why("feedback", said[0])
-    return policy in forward["made"].get("policy", {}).get("examples", [])
+    return any(hop["kind"] == "policy" and hop["id"] == policy for hop in forward["on"])
 
 
 def _last(data: Path, run: str) -> Callable[[], str]:

@@ -14,11 +14,13 @@ from random import Random
 from typing import Any
 
 from heedful.client import AsyncClient
+from heedful.errors import HeedfulError
 from heedful.simulation.gold import Violation
 from heedful.simulation.people import Customer, Expert, draw_customer, draw_experts
 from heedful.simulation.tickets import Ticket
 
 AT_ONCE = 48  # tickets in work together
+HANDFUL = 500  # pieces of feedback in one request
 HANDED = 5  # one ticket in so many goes through triage
 CHECKED = 0.9  # share of answers that an expert checks
 CORRECTED = 0.1  # share of checked answers that the expert is also asked to rewrite
@@ -26,6 +28,14 @@ CATEGORY: dict[Violation, str] = {
     "unauthorised_promise": "promise.unauthorised",
     "asks_card_number": "privacy.payment_data",
 }
+
+
+async def send(client: AsyncClient, said: Sequence[dict[str, Any]]) -> None:
+    """Feedback in handfuls; here nothing may be refused, so a refusal is an error."""
+    for begin in range(0, len(said), HANDFUL):
+        for kept in await client.feedback(said[begin : begin + HANDFUL]):
+            if kept.error is not None:
+                raise HeedfulError(f"feedback {kept.id} was refused: {kept.error.message}")
 
 
 @dataclass
@@ -49,8 +59,7 @@ class Fleet:
         """All of these tickets, and everything that is said about them."""
         said = await asyncio.gather(*(self._ticket(ticket) for ticket in tickets))
         whole = [one for some in said for one in some]
-        for start in range(0, len(whole), 500):
-            await self.client.feedback(whole[start : start + 500])
+        await send(self.client, whole)
         self.sent += len(whole)
 
     async def _ticket(self, ticket: Ticket) -> list[dict[str, Any]]:

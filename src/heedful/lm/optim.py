@@ -1,0 +1,92 @@
+"""One optimiser step, as every training task takes it: warm-up, decay, clipping, a check for nonsense."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from heedful.errors import TrainingFailed
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+
+def multiplier(step: int, *, steps: int, warmup: int, floor: float = 0.1) -> float:
+    """Share of the full learning rate at `step` (from 0): up in a line, then down in a line to `floor`."""
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 1.0 - (1.0 - floor) * progress
+
+
+class Stepper:
+    """AdamW with a schedule over one or more groups of parameters, each with its highest rate."""
+
+    def __init__(
+        self,
+        groups: Sequence[tuple[float, Iterable[nn.Parameter]]],
+        *,
+        steps: int,
+        warmup: int = 0,
+        floor: float = 0.1,
+        clip: float = 1.0,
+        decay: float = 0.0,
+    ) -> None:
+        self._rates = [rate for rate, _ in groups]
+        moving = [[parameter for parameter in group if parameter.requires_grad] for _, group in groups]
+        self._parameters = [parameter for group in moving for parameter in group]
+        # Betas and epsilon as in the published RLHF reproductions: 1e-8 makes early steps rash.
+        self._optimiser = torch.optim.AdamW(
+            [{"params": group} for group in moving],
+            lr=self._rates[0],
+            betas=(0.9, 0.95),
+            eps=1e-5,
+            weight_decay=decay,
+            foreach=True,
+        )
+        self._steps, self._warmup, self._floor, self._clip = steps, warmup, floor, clip
+        self.taken = 0
+
+    def step(self, loss: Tensor) -> float:
+        """Backward and update; raises when the loss or the gradient is not a number."""
+        loss.backward()
+        return self.update()
+
+    def update(self) -> float:
+        """Update from gradients that are already there (several losses may have been summed)."""
+        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._clip))
+        if not math.isfinite(norm):
+            raise TrainingFailed(
+                f"the gradient at step {self.taken} is {norm}: lower the learning rate or look at the data"
+            )
+        share = multiplier(self.taken, steps=self._steps, warmup=self._warmup, floor=self._floor)
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        self._optimiser.step()
+        self._optimiser.zero_grad(set_to_none=True)
+        self.taken += 1
+        return norm
+
+
+def autocast(precision: Precision, device: str = "cpu") -> AbstractContextManager[object]:
+    """bfloat16 where it pays, else nothing (and the context is None).
+
+    "auto" asks what the processor is, not how fast it happens to be now: the same machine must give the
+    same weights twice. On a CPU without AMX bfloat16 is emulated and up to fifty times slower.
+    """
+    kind = torch.device(device).type
+    pays = kind == "cuda" or bool(torch.cpu._is_amx_tile_supported())
+    if precision == "bfloat16" or (precision == "auto" and pays):
+        return torch.autocast(kind, dtype=torch.bfloat16)
+    return nullcontext()
+
+
+def freeze_embeddings(model: Any) -> None:
+    """Keep every embedding table (of tokens, of positions) where it is."""
+    for module in model.modules():
+        if isinstance(module, nn.Embedding):
+            module.requires_grad_(False)

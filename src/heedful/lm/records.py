@@ -1,0 +1,36 @@
+"""JSON lines in and out: how data reaches a task and how a task leaves rows behind."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from heedful.errors import InvalidInput
+
+
+def read_records(path: Path, *needed: str) -> list[dict[str, Any]]:
+    """Every line as a dictionary; a line without one of the `needed` keys is refused by its number."""
+    if not path.is_file():
+        raise InvalidInput(f"no file {str(path)!r}: give the path of a JSONL file")
+    records = []
+    with path.open(encoding="utf-8") as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise InvalidInput(f"{path}:{number} is not JSON: {error}") from error
+            missing = [key for key in needed if not isinstance(record, dict) or key not in record]
+            if missing:
+                raise InvalidInput(f"{path}:{number} has no {', '.join(missing)}")
+            records.append(record)
+    return records
+
+
+def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    with path.open("w", encoding="utf-8") as lines:
+        for record in records:
+            lines.write(json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n")

@@ -1,0 +1,1 @@
+"""A world in which the truth is known: people, their tickets, and what a good answer would be."""
