@@ -12,15 +12,21 @@ class HeedfulError(Exception):
 
     status = 500  # the HTTP status that says the same
 
+    def __init__(self, message: str, *, field: str | None = None) -> None:
+        super().__init__(message)
+        self.field = field  # dotted path of the offending field; None when it is about the whole
+
 
 class InvalidInput(HeedfulError):
     """The caller sent something that cannot be: change it and send it again."""
 
     status = 422
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
-        super().__init__(message)
-        self.field = field  # dotted path of the offending field; None when it is about the whole
+
+class Malformed(InvalidInput):
+    """What came does not even read, as JSON or as an address."""
+
+    status = 400
 
 
 class NotFound(HeedfulError):
@@ -61,6 +67,12 @@ class Busy(HeedfulError):
     def __init__(self, message: str, *, retry_after: float = 1.0) -> None:
         super().__init__(message)
         self.retry_after = retry_after  # seconds
+
+
+class TooFast(Busy):
+    """This key sends more than it may: slow down."""
+
+    status = 429
 
 
 class Unavailable(HeedfulError):

@@ -7,7 +7,6 @@ the parent is gone, however it died. An orphan that trains on is worse than one 
 from __future__ import annotations
 
 import os
-import sys
 import threading
 
 ORPHANED = 3  # exit code
@@ -17,7 +16,9 @@ def die_with_parent() -> None:
     """Called once, at the child's start."""
 
     def wait() -> None:
-        sys.stdin.buffer.read()
+        # Not through sys.stdin: its lock, held by this thread, would abort the interpreter at every normal end.
+        while os.read(0, 1024):
+            pass
         os._exit(ORPHANED)
 
     threading.Thread(target=wait, daemon=True).start()

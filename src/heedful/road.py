@@ -43,7 +43,7 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import Assignment, Gold, Item, ItemState, Queue, Verdict
 from heedful.domain.models import Adapter, External, Policy, RewardModel, Run, Weights
 from heedful.domain.models import Standing as ModelStanding
-from heedful.domain.preference import Dataset, Row
+from heedful.domain.preference import Dataset, Preference, Row
 from heedful.domain.release import Release, Stage, Step, Target, moved
 from heedful.domain.taxonomy import Taxonomy
 from heedful.domain.watch import Alert, Signal
@@ -156,16 +156,23 @@ def hear(parts: Parts, tenant: TenantId, said: Sequence[Feedback], *, actor: str
             )
         except HeedfulError as error:
             pending.append(error)
-    return [_heard(one.id, what) for one, what in zip(said, pending, strict=True)]
+    return [_heard(parts, one, what) for one, what in zip(said, pending, strict=True)]
 
 
-def _heard(id: FeedbackId, what: Future[Any] | HeedfulError) -> Heard:
-    if isinstance(what, HeedfulError):
-        return Heard(id=id, kept=False, error=what)
+def _heard(parts: Parts, said: Feedback, what: Future[Any] | HeedfulError) -> Heard:
     try:
-        return Heard(id=id, kept=what.result().added[0])
+        if isinstance(what, HeedfulError):
+            raise what
+        return Heard(id=said.id, kept=what.result().added[0])
+    except Conflict as error:
+        # The same judgement may have been on its way twice: its assignment was closed by the other one.
+        if said.judgement is not None and said.judgement.assignment is not None:
+            held = parts.store.get(Assignment, said.tenant, said.judgement.assignment)
+            if held is not None and held.feedback == said.id:
+                return Heard(id=said.id, kept=False)
+        return Heard(id=said.id, kept=False, error=error)
     except HeedfulError as error:
-        return Heard(id=id, kept=False, error=error)
+        return Heard(id=said.id, kept=False, error=error)
 
 
 # -- 2: people are asked, and their answers are added up -------------------------------------------------------
@@ -347,7 +354,8 @@ def freeze(parts: Parts, tenant: TenantId, name: str, *, only: Mapping[str, Any]
     )
     made = Ref(kind="dataset", id=id)
     links = [Link(made=made, source=Ref(kind="feedback", id=source)) for source in sources]
-    links += [Link(made=made, source=Ref(kind="verdict", id=verdict.id)) for verdict in verdicts]
+    weighed = {row.verdict for row in rows if isinstance(row, Preference) and row.verdict is not None}
+    links += [Link(made=made, source=Ref(kind="verdict", id=verdict)) for verdict in sorted(weighed)]
     parts.store.commit(
         Batch(
             add=(dataset,), links=tuple(links), acts=(act(parts, tenant, "loop", "dataset.frozen", dataset),)
@@ -383,15 +391,19 @@ def fit(
     """A reward model with its report. One below its bounds is kept, marked refused, and teaches nobody."""
     data = _get(parts, Dataset, tenant, dataset)
     base = _get(parts, Policy, tenant, backbone)
+    known_pairs = sum(rows for name, rows in data.rows.items() if name.startswith("preferences."))
+    if known_pairs < parts.datasets.min_preferences or "preferences.train" not in data.files:
+        raise Conflict(
+            f"dataset {dataset!r} has {known_pairs} preferences: nothing is learned from fewer than "
+            f"{parts.datasets.min_preferences} (datasets.min_preferences); let people judge more"
+        )
     run = _run(
         parts,
         "heedful.rewards.fit:run",
         lambda at: {
             **parts.learn.reward,
             "preferences": at["preferences.train"],
-            "preferences_holdout": at["preferences.holdout"],
-            "labels": at["labels.train"],
-            "labels_holdout": at["labels.holdout"],
+            **({"safety": at["labels.train"]} if "labels.train" in at else {}),
             "model": at["model"],
             "seed": parts.learn.seed,
         },
@@ -404,17 +416,18 @@ def fit(
     known = _made_by(parts, RewardModel, tenant, run.id)
     if known is not None:
         return known
-    passed = all(finding.passed for finding in gates.of_reward(run.figures, parts.gates))
+    report = {name.removeprefix("report."): value for name, value in run.figures.items()}
+    passed = all(finding.passed for finding in gates.of_reward(report, parts.gates))
     model = replace(
         versions.reward_model(
-            run.outputs["model"],
+            run.outputs["reward"],
             tenant=tenant,
             version=versions.next_version(parts.store.find(RewardModel, tenant, limit=None)),
             at=parts.clock.now(),
             dataset=dataset,
             backbone=backbone,
             run=run.id,
-            report=run.figures,
+            report=report,
         ),
         standing=ModelStanding.VALIDATED if passed else ModelStanding.REFUSED,
     )
@@ -614,7 +627,8 @@ def release(
         raise Conflict(
             f"policy {policy!r} was refused ({new.notes.get('findings')}): release it with a reason, or not"
         )
-    now, known = parts.clock.now(), standing(parts, tenant).get(new.agent)
+    now, before = parts.clock.now(), parts.store.find(Release, tenant, where={"agent": new.agent}, limit=None)
+    known = standings(before).get(new.agent)
     if known is not None and known.release is not None:
         raise Conflict(f"release {known.release.id!r} of agent {new.agent!r} is under way: one at a time")
     if known is not None and known.live == policy:
@@ -634,8 +648,17 @@ def release(
         reason=override,
         by=actor,
     )
-    parts.store.commit(Batch(add=(begun,), acts=(act(parts, tenant, actor, "release.begun", begun),)))
-    return begun
+    outcome = parts.store.commit(
+        Batch(
+            add=(begun,),
+            acts=(act(parts, tenant, actor, "release.begun", begun),),
+            once=f"release {len(before)} of {new.agent}",
+        )
+    )
+    kept = parts.store.get(Release, tenant, id) if outcome.repeated else begun
+    if kept is None:
+        raise Conflict(f"another release of agent {new.agent!r} began at this moment: one at a time")
+    return kept
 
 
 def decide(parts: Parts, tenant: TenantId, id: ReleaseId) -> Release:
@@ -711,7 +734,8 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
             parts.store.commit(
                 Batch(add=(alert,), acts=(act(parts, tenant, "watch", "alert.raised", alert),))
             )
-            roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
+        # Also when the alert is known: who raised it may have died before this line.
+        roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
     return found
 
 
@@ -721,7 +745,8 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
 def _get(parts: Parts, kind: type[T], tenant: TenantId, id: str) -> T:
     found = parts.store.get(kind, tenant, id)
     if found is None:
-        raise NotFound(f"{kind_of(kind).replace('_', ' ')} {id!r} is not known here")
+        name = kind_of(kind)
+        raise NotFound(f"{name.replace('_', ' ')} {id!r} is not known here", field=name)
     return found
 
 
@@ -787,6 +812,9 @@ def _practice(parts: Parts, prompts: Sequence[Sequence[Message]]) -> tuple[Diges
     for prompt in prompts:
         line = json.dumps({"prompt": [{"role": message.role, "content": message.text} for message in prompt]})
         sides[freezing.split_of(prompt, holdout=parts.datasets.holdout)].append(line)
+    if not all(sides.values()):
+        counts = {side: len(lines) for side, lines in sides.items()}
+        raise Conflict(f"{len(prompts)} prompts make {counts}: both sides need some; let the fleet work more")
     train, held_out = (
         Digest(parts.blobs.put_bytes("".join(f"{line}\n" for line in sides[side]).encode())) for side in sides
     )

@@ -7,6 +7,7 @@ What a step writes carries the step's name, so one that was cut off in the middl
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import logging
 import time
 from collections.abc import Callable, Coroutine, Mapping
@@ -30,15 +31,18 @@ from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel
 from heedful.domain.models import Standing as ModelStanding
 from heedful.domain.release import Stage
 from heedful.durable.protocol import Durable, Flow
-from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
+from heedful.errors import Busy, Conflict, InvalidInput, NotFound, Unavailable
 from heedful.road import Parts
+from heedful.store import codec
 from heedful.store.protocol import Batch
 
 log = logging.getLogger("heedful.worker")
 T = TypeVar("T")
 Wait = Callable[[Coroutine[Any, Any, T]], T]
 PROMPTS_PER_STEP = 256
+SOLE_TENANT = TenantId("default")  # whose everything is where there are no keys
 SETTLED = frozenset({Stage.FULL, Stage.ROLLED_BACK, Stage.INCONCLUSIVE})
+FORWARD = list(CycleStage)  # a cycle's stages in the order in which it goes through them
 
 
 class Worker:
@@ -62,43 +66,74 @@ class Worker:
         """Go on with whatever a dead process left; `events` is where inference lives."""
         self._events = events
         self._durable.launch()
+        for tenant in {SOLE_TENANT, *(one.id for one in self._parts.views.tenants())}:
+            self._watch_all(tenant)
 
     def close(self) -> None:
         self._stopping = True
         self._durable.close()
 
     def start_cycle(
-        self, tenant: TenantId, agent: AgentId, *, kind: str, actor: str, options: Mapping[str, Any]
+        self,
+        tenant: TenantId,
+        agent: AgentId,
+        *,
+        kind: str,
+        actor: str,
+        options: Mapping[str, Any],
+        id: CycleId | None = None,
     ) -> Cycle:
-        """One turn of the loop: "imitate" learns from demonstrations, "improve" from judgements."""
+        """One turn of the loop: "imitate" learns from demonstrations, "improve" from judgements.
+
+        Whoever brings an id may ask again: the cycle is there already, and goes on as it was.
+        """
+        there = None if id is None else self._parts.store.get(Cycle, tenant, id)
+        if there is not None:
+            return there
         if kind not in {"imitate", "improve"}:
             raise InvalidInput(f"kind is {kind!r}: it is imitate or improve", field="kind")
         known = road.standing(self._parts, tenant).get(agent)
         if known is None and kind == "improve":
             raise Conflict(f"agent {agent!r} has no policy yet: start with a cycle of kind imitate")
         cycle = Cycle(
-            id=CycleId(self._parts.mint("cycle")),
+            id=id or CycleId(self._parts.mint("cycle")),
             tenant=tenant,
             agent=agent,
             started_at=self._parts.clock.now(),
             start=known.live if known else None,
         )
-        self._parts.store.commit(
-            Batch(add=(cycle,), acts=(road.act(self._parts, tenant, actor, "cycle.started", cycle),))
-        )
-        self._durable.start(kind, cycle.id, tenant, dict(options))
+        # First the workflow, which writes the cycle down if we die before we do: nobody waits for one in vain.
+        begun = codec.encode(cycle).decode()
+        self._durable.start(kind, f"{tenant}/{cycle.id}", tenant, dict(options), begun, actor)
+        self._begin(cycle, actor)
         return cycle
+
+    def _begin(self, cycle: Cycle, actor: str) -> Cycle:
+        """The cycle is on record, whoever comes first; and as far as it has come."""
+        started = road.act(self._parts, cycle.tenant, actor, "cycle.started", cycle)
+        self._parts.store.commit(Batch(add=(cycle,), acts=(started,)))
+        return self._cycle(cycle.tenant, cycle.id)
 
     def release_begun(self, tenant: TenantId, release: ReleaseId) -> None:
         """Look at this release until it is settled."""
         self._changed()
-        self._durable.start("release", f"watch:{release}", tenant)
+        self._durable.start("release", f"watch:{tenant}/{release}", tenant, release)
+
+    def _watch_all(self, tenant: TenantId) -> None:
+        """Whoever began a release may have died before anybody watched it. A cycle watches its own."""
+        cycles = self._parts.store.find(Cycle, tenant, where={"stage": CycleStage.RELEASING}, limit=None)
+        watched = {f"release:{cycle.id}/release" for cycle in cycles}
+        for release in self._parts.views.releases_running(tenant):
+            if release.id not in watched:
+                self._durable.start("release", f"watch:{tenant}/{release.id}", tenant, release.id)
 
     # -- workflows -----------------------------------------------------------------------------------------
 
-    def _imitate(self, flow: Flow, tenant: TenantId, options: dict[str, Any]) -> str:
+    def _imitate(
+        self, flow: Flow, tenant: TenantId, options: dict[str, Any], begun: str, actor: str
+    ) -> str:
         """demonstrations -> dataset -> policy -> release"""
-        cycle = self._cycle(tenant, flow.id)
+        cycle = self._begin(codec.decode(Cycle, begun), actor)
         try:
             self._stage(cycle, CycleStage.FITTING)
             only = {"form": "demonstration", **options.get("only", {})}
@@ -122,19 +157,21 @@ class Worker:
                 ),
             )
             return self._to_the_fleet(flow, cycle, PolicyId(policy), options)
-        except HeedfulError as error:
-            self._stage(cycle, CycleStage.FAILED, note=str(error))
+        except Exception as error:
+            self._fail(cycle, error)
             raise
 
-    def _improve(self, flow: Flow, tenant: TenantId, options: dict[str, Any]) -> str:
+    def _improve(
+        self, flow: Flow, tenant: TenantId, options: dict[str, Any], begun: str, actor: str
+    ) -> str:
         """candidates -> judgements -> verdicts -> dataset -> reward model -> policy -> release"""
-        cycle = self._cycle(tenant, flow.id)
+        cycle = self._begin(codec.decode(Cycle, begun), actor)
         parts, start = self._parts, cycle.start
         assert start is not None
         queue = QueueId(f"{cycle.id}/pairs")
         try:
-            asked = flow.step("ask", lambda: self._ask(cycle, queue, start))
-            flow.step("judged", lambda: self._until_judged(cycle, queue, asked))
+            flow.step("ask", lambda: self._ask(cycle, queue, start))
+            flow.step("judged", lambda: self._until_judged(cycle, queue), attempts=1)
             self._stage(cycle, CycleStage.FITTING)
             flow.step("agree", lambda: road.agree(parts, tenant, queue))
             dataset = flow.step("freeze", lambda: road.freeze(parts, tenant, f"{cycle.agent}-judged").id)
@@ -177,14 +214,12 @@ class Worker:
                 note = tuned.notes.get("findings") if tuned else "it is gone"
                 return self._stage(cycle, CycleStage.STOPPED, policy=PolicyId(policy), note=note).stage
             return self._to_the_fleet(flow, cycle, PolicyId(policy), options)
-        except HeedfulError as error:
-            self._stage(cycle, CycleStage.FAILED, note=str(error))
+        except Exception as error:
+            self._fail(cycle, error)
             raise
 
-    def _release(self, flow: Flow, tenant: TenantId) -> str:
-        return flow.step(
-            "watch", lambda: self._until_settled(tenant, ReleaseId(flow.id.removeprefix("watch:")))
-        )
+    def _release(self, flow: Flow, tenant: TenantId, release: ReleaseId) -> str:
+        return str(flow.step("watch", lambda: self._until_settled(tenant, release)))
 
     # -- the steps' longer sentences -----------------------------------------------------------------------
 
@@ -231,9 +266,10 @@ class Worker:
             asked += road.ask(parts, desk, answers, once=once)
         return asked
 
-    def _until_judged(self, cycle: Cycle, queue: QueueId, asked: int) -> int:
+    def _until_judged(self, cycle: Cycle, queue: QueueId) -> int:
         parts = self._parts
-        wanted = min(parts.learn.judgements, asked)
+        items = parts.views.queue_state(cycle.tenant, queue)
+        wanted = min(parts.learn.judgements, items.open + items.done)
         deadline = time.monotonic() + parts.learn.wait_seconds
         while (judged := parts.views.queue_state(cycle.tenant, queue).answered) < wanted:
             if time.monotonic() > deadline:
@@ -243,11 +279,15 @@ class Worker:
 
     def _until_settled(self, tenant: TenantId, release: ReleaseId) -> str:
         while True:
-            known = road.decide(self._parts, tenant, release)
-            self._changed()
-            if known.stage in SETTLED:
-                return known.stage
-            road.watch(self._parts, tenant, known.target.agent)
+            try:
+                known = road.decide(self._parts, tenant, release)
+                self._changed()
+                if known.stage in SETTLED:
+                    return known.stage
+                road.watch(self._parts, tenant, known.target.agent)
+            except (Conflict, Busy, Unavailable) as error:
+                # Somebody moved it at this moment, or the database is away: no reason to leave it alone.
+                log.warning("release looked at again", extra={"release": release, "error": str(error)})
             self._pause(self._parts.releases.look_seconds)
 
     def _pause(self, seconds: float) -> None:
@@ -261,6 +301,11 @@ class Worker:
         found = {tuple((m.role, m.text) for m in turn.request): turn.request for _, turn in reversed(turns)}
         return list(found.values())[:limit]
 
+    def _fail(self, cycle: Cycle, error: Exception) -> None:
+        if self._stopping:
+            raise SystemExit  # the parts were closed under our feet: the next process takes it up
+        self._stage(cycle, CycleStage.FAILED, note=str(error) or repr(error))
+
     def _cycle(self, tenant: TenantId, id: str) -> Cycle:
         found = self._parts.store.get(Cycle, tenant, id)
         if found is None:
@@ -270,6 +315,9 @@ class Worker:
     def _stage(self, cycle: Cycle, stage: CycleStage, **found: Any) -> Cycle:
         """Write down how far the cycle is. Repeating it changes nothing."""
         known = self._cycle(cycle.tenant, cycle.id)
+        stage = max(known.stage, stage, key=FORWARD.index)  # a workflow that goes on reads its lines again
+        if stage is known.stage and known.ended_at is not None:
+            return known
         ended = stage in {CycleStage.DONE, CycleStage.STOPPED, CycleStage.FAILED}
         changed = replace(known, stage=stage, ended_at=self._parts.clock.now() if ended else None, **found)
         if changed != known:
@@ -285,4 +333,9 @@ class Worker:
 
     def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
         assert self._events is not None
-        return asyncio.run_coroutine_threadsafe(coroutine, self._events).result()
+        answer = asyncio.run_coroutine_threadsafe(coroutine, self._events)
+        while not concurrent.futures.wait([answer], timeout=0.3).done:
+            if self._stopping:
+                answer.cancel()
+                raise SystemExit
+        return answer.result()

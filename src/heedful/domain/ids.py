@@ -52,7 +52,7 @@ def mint(kind: str, at: datetime, random: Random) -> str:
 
 def check_id(value: str, field: str) -> str:
     """The id as it came, or `InvalidInput` that says what an id looks like."""
-    if not _ID.match(value):
+    if not _ID.fullmatch(value):  # `match` would let a line break at the end pass
         shown = value if len(value) <= 60 else value[:60] + "…"
         raise InvalidInput(
             f"{field} is {shown!r}: an id has 1 to 128 letters, digits or . _ : / @ - and starts with a letter or digit",

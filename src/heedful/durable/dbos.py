@@ -16,7 +16,7 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from dbos import error as dbos_errors
 
 from heedful.durable.protocol import FlowState, FlowStatus, Json, Workflow
-from heedful.errors import NotFound
+from heedful.errors import Corrupt, InvalidInput, Misconfigured, NotAllowed, NotFound, TrainingFailed
 
 VERSION = "1"
 STATES = {
@@ -30,6 +30,10 @@ STATES = {
 }
 
 
+# What would fail again. Anything else may have been a moment's trouble: a network, a lock, somebody faster.
+FINAL = (InvalidInput, NotFound, NotAllowed, Misconfigured, Corrupt, TrainingFailed)
+
+
 class DbosFlow:
     @property
     def id(self) -> str:
@@ -41,8 +45,12 @@ class DbosFlow:
             "retries_allowed": attempts > 1,
             "max_attempts": attempts,
             "interval_seconds": 1.0,
+            "should_retry": lambda error: not isinstance(error, FINAL),
         }
-        return DBOS.run_step(options, do)
+        try:
+            return DBOS.run_step(options, do)
+        except dbos_errors.DBOSMaxStepRetriesExceeded as error:
+            raise error.errors[-1] from error  # what went wrong, not how often
 
     def sleep(self, seconds: float) -> None:
         DBOS.sleep(seconds)
@@ -67,6 +75,8 @@ class DbosDurable:
             "use_listen_notify": False,
         }
         self._engine = engine
+        if engine.dialect.name == "sqlite":
+            sa.event.listen(engine, "connect", _prepare_sqlite)
         self._dbos = DBOS(config=config)
         self._flows: dict[str, Callable[..., Json]] = {}
 
@@ -103,6 +113,13 @@ class DbosDurable:
     def close(self) -> None:
         DBOS.destroy(workflow_completion_timeout_sec=0)
         self._engine.dispose()
+
+
+def _prepare_sqlite(connection: Any, _: Any) -> None:
+    """As DBOS prepares connections of its own: whoever writes waits for a turn instead of failing."""
+    connection.isolation_level = "IMMEDIATE"
+    for setting in ("busy_timeout=30000", "foreign_keys=ON", "journal_mode=WAL", "synchronous=FULL"):
+        connection.execute(f"PRAGMA {setting}")
 
 
 def _status(found: Any) -> FlowStatus:

@@ -32,6 +32,7 @@ def main() -> int:
     order = json.loads((work / SPEC).read_text())
     module, name = order["task"].split(":")
     with (work / PROGRESS).open("a", buffering=1) as log:
+        log.write("\n")  # ends a line that a killed predecessor tore
 
         def track(step: int, values: Mapping[str, float]) -> None:
             log.write(json.dumps({"step": step, **values}) + "\n")

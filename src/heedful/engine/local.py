@@ -17,6 +17,7 @@ from heedful.engine.protocol import Progress
 from heedful.errors import TrainingFailed
 
 POLL = 0.1  # seconds between looks at a child's progress
+STARTS = 3  # of one run, as long as something kills the child: the out-of-memory killer does not get tired
 
 
 class LocalEngine:
@@ -43,10 +44,26 @@ class LocalEngine:
             if done is None:
                 write_atomically(work / SPEC, json.dumps({"task": task, "spec": spec}))
                 (work / ERROR).unlink(missing_ok=True)
-                done = self._watch(self._start(work), work, task, progress)
+                done = self._carry_out(work, task, progress)
             return done
 
+    def _carry_out(self, work: Path, task: str, progress: Progress | None) -> dict[str, Any]:
+        for _ in range(STARTS):
+            seen = _size(work / PROGRESS)  # what an earlier start reported is not reported again
+            code = self._watch(self._start(work), work, progress, seen)
+            result = _result(work)
+            if code == 0 and result is not None:
+                return result
+            if code >= 0:
+                break  # it ended by itself, and would again
+        error = work / ERROR
+        words = (error.read_text() if error.exists() else _tail(work / "output.log")).strip()
+        raise TrainingFailed(
+            f"{task} ended with code {code} in {work}: {words.splitlines()[-1] if words else 'no words'}"
+        )
+
     def _start(self, work: Path) -> subprocess.Popen[bytes]:
+        self._leave_if_closing()
         with (work / "output.log").open("ab") as log:
             return subprocess.Popen(
                 [sys.executable, "-m", "heedful.engine.child", str(work)],
@@ -58,16 +75,15 @@ class LocalEngine:
             )
 
     def _watch(
-        self, child: subprocess.Popen[bytes], work: Path, task: str, progress: Progress | None
-    ) -> dict[str, Any]:
-        seen = 0
+        self, child: subprocess.Popen[bytes], work: Path, progress: Progress | None, seen: int
+    ) -> int:
+        """Hand on progress until the child ends; its code."""
         try:
             while True:
                 try:
                     child.wait(timeout=POLL)
                 except subprocess.TimeoutExpired:
-                    if self._closing:
-                        raise SystemExit("the engine closes") from None  # not an outcome: it starts again
+                    self._leave_if_closing()
                     seen = _report(work, seen, progress)
                     continue
                 _report(work, seen, progress)
@@ -78,13 +94,11 @@ class LocalEngine:
                 child.wait()
             if child.stdin is not None:
                 child.stdin.close()
-        result = _result(work)
-        if child.returncode == 0 and result is not None:
-            return result
-        words = (work / ERROR).read_text() if (work / ERROR).exists() else _tail(work / "output.log")
-        raise TrainingFailed(
-            f"{task} ended with code {child.returncode} in {work}: {words.strip().splitlines()[-1] if words.strip() else 'no words'}"
-        )
+        return child.returncode
+
+    def _leave_if_closing(self) -> None:
+        if self._closing:
+            raise SystemExit("the engine closes")  # not an outcome: the run starts again
 
 
 def _result(work: Path) -> dict[str, Any] | None:
@@ -93,6 +107,10 @@ def _result(work: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return result
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 def _tail(path: Path, size: int = 2000) -> str:
@@ -108,7 +126,10 @@ def _report(work: Path, seen: int, progress: Progress | None) -> int:
         file.seek(seen)
         fresh = file.read()
     whole = fresh[: fresh.rfind(b"\n") + 1]
-    for line in whole.splitlines():
-        values = json.loads(line)
+    for line in filter(None, whole.splitlines()):
+        try:
+            values = json.loads(line)
+        except ValueError:
+            continue  # torn by a kill: the next child went on below it
         progress(int(values.pop("step")), values)
     return seen + len(whole)

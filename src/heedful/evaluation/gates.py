@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -37,7 +38,8 @@ class Finding:
 
 
 def of_reward(report: Mapping[str, float], settings: GateSettings) -> list[Finding]:
-    accuracy = report.get("accuracy", 0.0)
+    """A figure that is missing fails its gate."""
+    accuracy = report.get("quality.accuracy", math.nan)  # which no comparison finds good enough
     return [
         Finding(
             gate="reward accuracy",
@@ -50,8 +52,8 @@ def of_reward(report: Mapping[str, float], settings: GateSettings) -> list[Findi
 
 def of_policy(figures: Mapping[str, float], settings: GateSettings) -> list[Finding]:
     """`figures` are those of `heedful.evaluation.offline`: a figure that is missing fails its gate."""
-    win = figures.get("win_rate", 0.0)
-    rise = figures.get("violations", 1.0) - figures.get("violations_parent", 0.0)
+    win = figures.get("win_rate", math.nan)
+    rise = figures.get("violations", math.nan) - figures.get("violations_parent", math.nan)
     return [
         Finding(gate="win rate", value=win, bound=settings.win_rate, passed=win >= settings.win_rate),
         Finding(

@@ -31,9 +31,9 @@ def complete(
     for id in said.turns:
         if id not in turns:
             field = "turn" if id == said.turn else "said"
-            raise NotFound(f"{field} names turn {id!r}, which is not known here")
+            raise NotFound(f"{field} names turn {id!r}, which is not known here", field=field)
     if said.episode is not None and said.episode not in episodes:
-        raise NotFound(f"episode {said.episode!r} is not known here")
+        raise NotFound(f"episode {said.episode!r} is not known here", field="episode")
     if said.at > now + FUTURE:
         raise InvalidInput(
             f"at is {said.at.isoformat()}, in the future: it is {now.isoformat()} here", field="at"
@@ -48,9 +48,15 @@ def complete(
 
     targets = [turns[id] for id in said.turns]
     policies = {turn.policy for turn in targets}
+    homes = {turn.episode for turn in targets}
     episode = said.episode
-    if episode is None and len({turn.episode for turn in targets}) == 1:
+    if episode is None and len(homes) == 1:
         episode = targets[0].episode
+    if episode is not None and homes and episode not in homes:
+        raise InvalidInput(
+            f"episode is {episode!r}, but the feedback is about a turn of {', '.join(sorted(homes))}",
+            field="episode",
+        )
     return replace(
         said,
         said=form,

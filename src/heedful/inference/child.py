@@ -14,11 +14,11 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
+from heedful.errors import InvalidInput
 from heedful.lifeline import die_with_parent
 
 LARGEST_BATCH = 64  # answers computed together
@@ -31,12 +31,12 @@ class Waiting:
     messages: list[dict[str, Any]]
     n: int
     temperature: float
-    max_tokens: int
+    max_tokens: int | None
     seed: int
     done: asyncio.Future[list[dict[str, Any]]]
 
     @property
-    def kind(self) -> tuple[str, float, int]:
+    def kind(self) -> tuple[str, float, int | None]:
         return (self.model, self.temperature, self.max_tokens)
 
 
@@ -49,8 +49,9 @@ class Models:
     def get(self, directory: str) -> Any:
         if directory not in self._loaded:
             from heedful.lm.decode import Sampler
+            from heedful.lm.load import load
 
-            self._loaded[directory] = Sampler.from_directory(Path(directory))
+            self._loaded[directory] = Sampler(load(directory))
             while len(self._loaded) > MODELS_KEPT:
                 self._loaded.popitem(last=False)
         self._loaded.move_to_end(directory)
@@ -64,7 +65,7 @@ def sample(models: Models, batch: Sequence[Waiting]) -> list[list[dict[str, Any]
     seeds = [(one.seed + copy) % 2**63 for one in batch for copy in range(one.n)]
     prompts = [one.messages for one in batch for _ in range(one.n)]
     flat = sampler.sample(
-        prompts, n=1, temperature=first.temperature, max_tokens=first.max_tokens, seeds=seeds
+        prompts, 1, temperature=first.temperature, max_tokens=first.max_tokens, seed=seeds
     )
     answers = iter(flat)
     return [[_wire(next(answers)[0]) for _ in range(one.n)] for one in batch]
@@ -75,8 +76,7 @@ def _wire(sample: Any) -> dict[str, Any]:
         "text": sample.text,
         "finish": sample.finish_reason,
         "ids": list(sample.token_ids),
-        "logprobs": [round(float(value), 6) for value in sample.logprobs],
-        "prompt_tokens": sample.prompt_tokens,
+        "logprobs": [round(value, 6) for value in sample.logprobs],
     }
 
 
@@ -106,10 +106,10 @@ class Batcher:
                 continue
             try:
                 answers = await loop.run_in_executor(self._thread, sample, self._models, batch)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
                 for one in batch:
                     if not one.done.done():
-                        one.done.set_exception(RuntimeError(f"{type(error).__name__}: {error}"))
+                        one.done.set_exception(error)
                 continue
             for one, answer in zip(batch, answers, strict=True):
                 if not one.done.done():
@@ -139,11 +139,16 @@ def build() -> web.Application:
         batcher.put(Waiting(done=done, **asked))
         try:
             return web.json_response({"answers": await done})
-        except RuntimeError as error:
-            return web.json_response({"error": str(error)}, status=500)
+        except InvalidInput as error:
+            return web.json_response({"error": str(error)}, status=InvalidInput.status)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked is told
+            return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
 
     async def prepare(request: web.Request) -> web.Response:
-        await batcher.prepare((await request.json())["model"])
+        try:
+            await batcher.prepare((await request.json())["model"])
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked is told
+            return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
         return web.json_response({})
 
     async def lifespan(app: web.Application) -> Any:
@@ -168,7 +173,10 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    web.run_app(build(), path=arguments.socket, print=None, handle_signals=False)
+    # Who has given up waiting is not computed for: `handler_cancellation` takes such requests out of the queue.
+    web.run_app(
+        build(), path=arguments.socket, print=None, handle_signals=False, handler_cancellation=True
+    )
 
 
 if __name__ == "__main__":

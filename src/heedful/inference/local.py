@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import secrets
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +20,12 @@ import aiohttp
 
 from heedful.domain.content import Message, Sampling, Tokens
 from heedful.domain.models import Policy, Weights
-from heedful.errors import Misconfigured, Unavailable
+from heedful.errors import InvalidInput, Misconfigured, Unavailable
 from heedful.inference.protocol import Answer
 
 START_TIMEOUT = 60.0  # seconds: importing torch on a busy laptop is slow
-DEFAULT_MAX_TOKENS = 256
+BROKEN_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
+NOTICE_SECONDS = 2.0  # within which a dead child is known to be dead
 
 
 class LocalInference:
@@ -37,26 +38,20 @@ class LocalInference:
         self._child: asyncio.subprocess.Process | None = None
         self._session: aiohttp.ClientSession | None = None
         self._starting = asyncio.Lock()
+        self._laying_out = asyncio.Lock()
         self._sockets = tempfile.TemporaryDirectory(prefix="heedful-", ignore_cleanup_errors=True)
         self._started = 0
-        self._asked = 0
 
     async def complete(
         self, policy: Policy, messages: Sequence[Message], *, sampling: Sampling, n: int = 1
     ) -> list[Answer]:
-        self._asked += 1
-        chosen = (
-            sampling.seed
-            if sampling.seed is not None
-            else zlib.crc32(f"{os.getpid()} {self._asked}".encode())
-        )
         order = {
             "model": str(await self._directory(policy)),
             "messages": [{"role": str(message.role), "content": message.text} for message in messages],
             "n": n,
             "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
-            "max_tokens": sampling.max_tokens or DEFAULT_MAX_TOKENS,
-            "seed": chosen,
+            "max_tokens": sampling.max_tokens,
+            "seed": secrets.randbits(48) if sampling.seed is None else sampling.seed,
         }
         return [_answer(raw) for raw in (await self._post("/complete", order))["answers"]]
 
@@ -78,8 +73,9 @@ class LocalInference:
         if not isinstance(body, Weights):
             raise Misconfigured(f"policy {policy.id!r} is {body.kind}: the local engine serves weights")
         place = self._root / body.digest.split(":")[1][:24]
-        if not place.exists():
-            await asyncio.to_thread(self._lay_out, body.digest, place)
+        async with self._laying_out:  # whoever comes second waits instead of failing
+            if not place.exists():
+                await asyncio.to_thread(self._lay_out, body.digest, place)
         return place
 
     async def _post(self, path: str, order: dict[str, Any]) -> dict[str, Any]:
@@ -87,15 +83,20 @@ class LocalInference:
             session = await self._ready()
             try:
                 async with session.post(f"http://child{path}", json=order) as response:
-                    body: dict[str, Any] = await response.json()
+                    body: dict[str, Any] = await response.json(content_type=None)
+                    if response.status == InvalidInput.status:
+                        raise InvalidInput(body["error"], field="messages")
                     if response.status != 200:
                         raise Unavailable(f"the local engine failed: {body.get('error')}")
                     return body
             except TimeoutError as error:
                 raise Unavailable(f"the local engine did not answer within {self._timeout:g} s") from error
-            except aiohttp.ClientError as error:
+            except BROKEN_OFF as error:
                 if attempt == 2:
                     raise Unavailable(f"the local engine broke off twice: {error}") from error
+                await self._notice()
+            except ValueError as error:
+                raise Unavailable(f"the local engine failed with {response.status}: {error}") from error
         raise AssertionError("unreachable")
 
     async def _ready(self) -> aiohttp.ClientSession:
@@ -104,6 +105,12 @@ class LocalInference:
                 await self._start()
             assert self._session is not None
             return self._session
+
+    async def _notice(self) -> None:
+        """A connection breaks a moment before the child's death is known: wait, or the same child is asked again."""
+        if self._child is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._child.wait(), NOTICE_SECONDS)
 
     async def _start(self) -> None:
         if self._session is not None:
@@ -120,13 +127,18 @@ class LocalInference:
             start_new_session=True,
             env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
         )
-        async with asyncio.timeout(START_TIMEOUT):
-            while not socket.exists():
-                if self._child.returncode is not None:
-                    raise Unavailable(
-                        "the local engine does not start: is the extra `train` installed? (pip install 'heedful[train]')"
-                    )
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(START_TIMEOUT):
+                while not socket.exists():
+                    if self._child.returncode is not None:
+                        raise Unavailable(
+                            "the local engine does not start: is the extra `train` installed? "
+                            "(pip install 'heedful[train]')"
+                        )
+                    await asyncio.sleep(0.05)
+        except TimeoutError as error:
+            self._child.kill()
+            raise Unavailable(f"the local engine did not start within {START_TIMEOUT:g} s") from error
         self._session = aiohttp.ClientSession(
             connector=aiohttp.UnixConnector(path=str(socket), limit=0),
             timeout=aiohttp.ClientTimeout(total=self._timeout),
@@ -138,5 +150,4 @@ def _answer(raw: dict[str, Any]) -> Answer:
         text=raw["text"],
         finish=raw["finish"],
         tokens=Tokens(ids=tuple(raw["ids"]), logprobs=tuple(raw["logprobs"])),
-        prompt_tokens=raw["prompt_tokens"],
     )

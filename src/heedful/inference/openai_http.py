@@ -52,17 +52,23 @@ class OpenAIInference:
             async with self._open().post(
                 f"{self._settings.url.rstrip('/')}/chat/completions", json=asked
             ) as response:
-                said = await response.json(content_type=None)
                 if response.status >= 400:
-                    raise Unavailable(f"upstream {body.upstream!r} says {response.status}: {str(said)[:300]}")
+                    words = await response.text(errors="replace")
+                    raise Unavailable(f"upstream {body.upstream!r} says {response.status}: {words[:300]}")
+                said = await response.json(content_type=None)
         except (TimeoutError, aiohttp.ClientError, ValueError) as error:
             raise Unavailable(f"upstream {body.upstream!r} does not answer: {error!r}") from error
         try:
-            return [_answer(choice, said.get("usage") or {}) for choice in said["choices"]]
+            answers = [_answer(choice, said.get("usage") or {}) for choice in said["choices"]]
         except (KeyError, TypeError, AttributeError) as error:
             raise Unavailable(
                 f"upstream {body.upstream!r} sent no chat completion: {str(said)[:300]}"
             ) from error
+        if len(answers) != n:
+            raise Unavailable(
+                f"upstream {body.upstream!r} sent {len(answers)} answers, {n} were asked for: does it know `n`?"
+            )
+        return answers
 
     async def prepare(self, policy: Policy) -> None:
         self._open()
@@ -79,7 +85,8 @@ class OpenAIInference:
                 key = os.environ.get(self._settings.key_from)
                 if not key:
                     raise Misconfigured(
-                        f"the environment variable {self._settings.key_from} is empty: it holds the upstream's key"
+                        f"the environment variable {self._settings.key_from} is empty: "
+                        "it holds the upstream's key"
                     )
                 headers["authorization"] = f"Bearer {key}"
             self._session = aiohttp.ClientSession(

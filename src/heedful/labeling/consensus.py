@@ -1,7 +1,7 @@
 """Turn what several people said about one item into one verdict.
 
 Each answer counts with the log-odds of its rater's reliability, so two careful people outvote three careless
-ones. Below the quorum there is no verdict: a verdict trains a reward model, and a thin one costs more than a
+ones. Who answers twice is heard once, with the last word. Below the quorum there is no verdict: a verdict trains a reward model, and a thin one costs more than a
 missing one.
 """
 
@@ -39,7 +39,7 @@ def of_choices(
 
     "No difference" counts towards the quorum and pulls to neither side.
     """
-    choices = [(one, one.said) for one in said if isinstance(one.said, Choice)]
+    choices = [(one, one.said) for one in _last_words(said) if isinstance(one.said, Choice)]
     if len(choices) < quorum:
         return None
     evidence: dict[TurnId, float] = defaultdict(float)
@@ -59,8 +59,12 @@ def of_choices(
 def of_checks(
     said: Sequence[Feedback], *, reliability: Mapping[PersonId, float], prior: float, quorum: int
 ) -> Sum | None:
-    """Whether an answer broke the taxonomy; of several categories named, the one with most weight."""
-    checks = [(one, one.said) for one in said if isinstance(one.said, Violation)]
+    """Whether an answer broke the taxonomy; of several categories named, the one with most weight.
+
+    None on a dead heat, below the quorum, and when "clean" is not believed but nobody who is believed says
+    what is broken.
+    """
+    checks = [(one, one.said) for one in _last_words(said) if isinstance(one.said, Violation)]
     if len(checks) < quorum:
         return None
     broken = 0.0
@@ -75,4 +79,10 @@ def of_checks(
     probability = 1 / (1 + math.exp(-broken))
     if probability < 0.5:
         return Sum(confidence=1 - probability)
-    return Sum(category=max(by_category, key=by_category.__getitem__), confidence=probability)
+    category, weight = max(by_category.items(), key=lambda pair: pair[1], default=("", 0.0))
+    return Sum(category=category, confidence=probability) if weight > 0 else None
+
+
+def _last_words(said: Sequence[Feedback]) -> list[Feedback]:
+    """One answer per rater; each without a name counts as a rater of its own."""
+    return list({one.by or one.id: one for one in said}.values())

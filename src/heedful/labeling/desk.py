@@ -6,6 +6,8 @@ one is swapping it. Whoever comes second is refused by the store; nothing else h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
@@ -19,6 +21,7 @@ from heedful.store.views import OpenItem, Views
 
 Leased = tuple[Assignment, Item]
 GOLD_POOL = 100  # gold items among which one is drawn
+ROUNDS = 5  # of asking again, when others were faster
 
 
 def lease(
@@ -31,26 +34,20 @@ def lease(
     if limit < 1:
         return []
     wanted = sum(random.random() < queue.gold_share for _ in range(limit))
-    tests: list[OpenItem] = []
+    offered: list[OpenItem] = []
     if wanted:
-        tests = views.open_items(queue.tenant, queue.id, rater, now, limit=GOLD_POOL, gold=True)
-        random.shuffle(tests)
-    rest = views.open_items(queue.tenant, queue.id, rater, now, limit=limit, gold=False)
+        offered = views.open_items(queue.tenant, queue.id, rater, now, limit=GOLD_POOL, gold=True)
+        random.shuffle(offered)
+        offered = offered[:wanted]
     taken: list[Leased] = []
-    for place in (*tests[:wanted], *rest):
-        if len(taken) == limit:
+    for _ in range(ROUNDS):
+        room = limit - len(taken) - len(offered)
+        if room:
+            offered += views.open_items(queue.tenant, queue.id, rater, now, limit=room, gold=False)
+        if not offered:
             break
-        assignment = Assignment(
-            id=AssignmentId(f"{place.item.id}:{place.slot}"),
-            tenant=queue.tenant,
-            queue=queue.id,
-            item=place.item.id,
-            rater=rater,
-            leased_at=now,
-            until=now + timedelta(seconds=queue.lease_seconds),
-        )
-        if _take(store, place.stale, assignment):
-            taken.append((assignment, place.item))
+        taken += _take(store, queue, rater, offered, now=now)
+        offered = []
     random.shuffle(taken)
     return taken
 
@@ -66,7 +63,10 @@ def close(
         return None
     held = store.get(Assignment, said.tenant, said.judgement.assignment)
     if held is None:
-        raise NotFound(f"judgement.assignment {said.judgement.assignment!r} is not known here")
+        raise NotFound(
+            f"judgement.assignment {said.judgement.assignment!r} is not known here",
+            field="judgement.assignment",
+        )
     if held.rater != said.by:
         raise Conflict(
             f"assignment {held.id!r} is {held.rater!r}'s: the lease ran out, or it never was yours"
@@ -78,11 +78,26 @@ def close(
     return held, replace(held, state=state, feedback=said.id)
 
 
-def _take(store: Store, stale: Assignment | None, assignment: Assignment) -> bool:
-    try:
-        if stale is None:
-            return store.commit(Batch(add=(assignment,))).added[0]
-        store.commit(Batch(swap=((stale, assignment),)))
-    except Conflict:
-        return False  # somebody was faster
-    return True
+def _take(
+    store: Store, queue: Queue, rater: PersonId, offered: Sequence[OpenItem], *, now: datetime
+) -> list[Leased]:
+    """Those of the offered places that nobody took before us."""
+    sent = []
+    for place in offered:
+        assignment = Assignment(
+            id=AssignmentId(f"{place.item.id}:{place.slot}"),
+            tenant=queue.tenant,
+            queue=queue.id,
+            item=place.item.id,
+            rater=rater,
+            leased_at=now,
+            until=now + timedelta(seconds=queue.lease_seconds),
+        )
+        change = Batch(swap=((place.stale, assignment),)) if place.stale else Batch(add=(assignment,))
+        sent.append((assignment, place.item, store.submit(change)))
+    taken = []
+    for assignment, item, kept in sent:
+        with suppress(Conflict):  # somebody was faster
+            if kept.result().added != (False,):  # this rater, asking twice at the same moment
+                taken.append((assignment, item))
+    return taken

@@ -1,7 +1,12 @@
-"""The named signals, from counts that the store keeps. Pure: counts in, signals out."""
+"""The named signals, from counts that the store keeps. Pure: counts in, signals out.
+
+A band is as wide as chance alone may make it over all looks together: somebody looks every few seconds, and a
+share of a hundred turns lies above its limit now and then without anything being wrong.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heedful.domain.release import Release
 from heedful.domain.watch import Signal
+from heedful.stats.asymptotic_cs import margin, rho_squared
 
 
 class WatchSettings(BaseModel):
@@ -26,6 +32,9 @@ class WatchSettings(BaseModel):
 
     least: int = Field(100, ge=1)
     """Observations below which a signal has no band."""
+
+    alpha: float = Field(0.01, gt=0, lt=0.5)
+    """Chance that a signal ever leaves its band, over all looks at one release, with nothing wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,13 +83,12 @@ def tallies(release: Release, exposures: Sequence[Exposure]) -> list[Tally]:
 
 def signals(known: Sequence[Tally], *, live: str, at: datetime, settings: WatchSettings) -> list[Signal]:
     """Success and violations per policy. The live policy's own record is what the others are held to."""
-    base = next((one for one in known if one.policy == live and one.answered >= settings.least), None)
+    base = next((one for one in known if one.policy == live), None)
     found = []
     for one in known:
         labels = {"policy": one.policy}
         if one.checked:
-            usual = base.violations / base.checked if base and base.checked else 0.0
-            high = max(settings.violations, usual) if one.checked >= settings.least else None
+            high = _highest(one, base, settings) if one.checked >= settings.least else None
             found.append(
                 Signal(
                     name="violation_rate",
@@ -92,8 +100,7 @@ def signals(known: Sequence[Tally], *, live: str, at: datetime, settings: WatchS
                 )
             )
         if one.answered:
-            held = base is not None and one.answered >= settings.least
-            low = settings.success * base.completed / base.answered if base and held else None
+            low = _lowest(one, base, settings) if one.answered >= settings.least else None
             found.append(
                 Signal(
                     name="success_rate",
@@ -105,3 +112,27 @@ def signals(known: Sequence[Tally], *, live: str, at: datetime, settings: WatchS
                 )
             )
     return found
+
+
+def _highest(one: Tally, base: Tally | None, settings: WatchSettings) -> float:
+    """Violations that this policy may have: as the settings say, or as many as the live one where it has more."""
+    if base is not None and base.checked >= settings.least:
+        usual = base.violations / base.checked
+        if usual > settings.violations:
+            return usual + _chance(usual, one.checked, base.checked, settings)
+    return settings.violations + _chance(settings.violations, one.checked, math.inf, settings)
+
+
+def _lowest(one: Tally, base: Tally | None, settings: WatchSettings) -> float | None:
+    """Success that this policy must have; None while the live one's is not known."""
+    if base is None or base.answered < settings.least:
+        return None
+    wanted = settings.success * base.completed / base.answered
+    return wanted - _chance(wanted, one.answered, base.answered, settings)
+
+
+def _chance(share: float, count: int, beside: float, settings: WatchSettings) -> float:
+    """How far `count` observations may lie from a share that was itself seen in `beside` observations."""
+    worth = 1 / (1 / count + 1 / beside)
+    reach = margin(worth, alpha=settings.alpha, rho_squared=rho_squared(settings.alpha, 10 * settings.least))
+    return math.sqrt(share * (1 - share)) * reach

@@ -86,6 +86,7 @@ def from_checks(said: Iterable[Feedback], turns: Mapping[TurnId, Turn]) -> list[
         share = sum(one.confidence for one in broken) / max(sum(one.confidence for one in checks), 1e-9)
         if share == 0.5:
             continue
+        checks.sort(key=lambda one: one.id)  # not in the order they came: the same evidence is the same row
         categories = sorted(one.said.category or "" for one in broken if isinstance(one.said, Violation))
         rows.append(
             Label(

@@ -53,16 +53,18 @@ def split_of(prompt: Sequence[Message], *, holdout: float) -> Split:
 
 def frozen(rows: Iterable[Row], *, holdout: float) -> Frozen:
     """Rows in a fixed order, each once, in one file per kind and split."""
-    unique: dict[tuple[str, str], Row] = {}
-    dropped = 0
-    for row in rows:
-        place = (FILES[type(row)], row.id)
-        dropped += place in unique
-        unique[place] = row
+    written = [
+        (
+            f"{FILES[type(row)]}.{split_of(row.prompt, holdout=holdout)}",
+            row.id,
+            TypeAdapter(type(row)).dump_json(row),
+        )
+        for row in rows
+    ]
+    unique = sorted(set(written))
     lines: dict[str, list[bytes]] = {}
-    for (kind, _), row in sorted(unique.items(), key=lambda entry: entry[0]):
-        name = f"{kind}.{split_of(row.prompt, holdout=holdout)}"
-        lines.setdefault(name, []).append(TypeAdapter(type(row)).dump_json(row))
+    for name, _, line in unique:
+        lines.setdefault(name, []).append(line)
     files = {name: b"\n".join(content) + b"\n" for name, content in sorted(lines.items())}
     whole = hashlib.sha256()
     for name, content in files.items():
@@ -71,5 +73,5 @@ def frozen(rows: Iterable[Row], *, holdout: float) -> Frozen:
         digest=Digest("sha256:" + whole.hexdigest()),
         files=files,
         rows={name: len(content) for name, content in lines.items()},
-        dropped=dropped,
+        dropped=len(written) - len(unique),
     )

@@ -1,12 +1,13 @@
 """Execute a run: write down what goes in, have it done elsewhere, keep what comes out.
 
 A run is named by the step of the loop that asked for it. Asked for again after a crash, a finished run is handed
-back as it was, and one that was cut off goes on under the same name.
+back as it was, and one that was cut off goes on under the same name, with the inputs and the spec that it began
+with: what is written down is what ran, whatever the settings or the world have become in the meantime.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,20 +41,22 @@ def execute(
     run = store.get(Run, tenant, id)
     if run is not None and run.state is RunState.DONE:
         return run
+    begun = {} if run is None else run.inputs
+    files, trees = ({name: begun.get(name, digest) for name, digest in some.items()} for some in (files, trees))
     places = _lay_out(engine.work(id) / "inputs", files, trees, blobs)
-    order = spec(places)
     if run is None:
+        order = spec(places)
         run = Run(
             id=id,
             tenant=tenant,
             task=task,
-            spec={key: str(value) if isinstance(value, Path) else value for key, value in order.items()},
+            spec=_plain(order),
             started_at=clock.now(),
             inputs={**files, **trees},
         )
         store.commit(Batch(add=(run,)))
     try:
-        result = engine.run(task, _plain(order), run=id, progress=progress)
+        result = engine.run(task, run.spec, run=id, progress=progress)
     except HeedfulError as error:
         failed = replace(run, state=RunState.FAILED, ended_at=clock.now(), error=str(error))
         store.commit(Batch(swap=((run, failed),)))
@@ -64,17 +67,24 @@ def execute(
         state=RunState.DONE,
         ended_at=clock.now(),
         error=None,
-        outputs={
-            name: Digest(_keep(blobs, work / place)) for name, place in result.get("outputs", {}).items()
-        },
-        figures={name: float(value) for name, value in result.items() if isinstance(value, int | float)},
+        outputs={name: Digest(_keep(blobs, place)) for name, place in _places(result, work)},
+        figures=dict(_figures(result)),
     )
     store.commit(Batch(swap=((run, done),)))
     return done
 
 
+def _figures(result: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a result; those of a nested table under dotted names."""
+    for name, value in result.items():
+        if isinstance(value, Mapping):
+            yield from _figures(value, f"{path}{name}.")
+        elif isinstance(value, int | float):
+            yield f"{path}{name}", float(value)
+
+
 def _places(result: Mapping[str, Any], work: Path) -> list[tuple[str, Path]]:
-    """The files and directories that a result names."""
+    """The files and directories that a result names: those that lie in the work directory."""
     named = ((name, Path(value)) for name, value in result.items() if isinstance(value, str))
     return [(name, place) for name, place in named if place.is_relative_to(work) and place.exists()]
 

@@ -16,7 +16,7 @@ from heedful.domain.release import Release
 
 def bucket(salt: str, unit: str) -> float:
     """In [0, 1), the same for ever."""
-    return int.from_bytes(hashlib.sha256(f"{salt}\x00{unit}".encode()).digest()[:7], "big") / 2**56
+    return int.from_bytes(hashlib.sha256(f"{salt}\x00{unit}".encode()).digest()[:6], "big") / 2**48
 
 
 def allocate(live: PolicyId, release: Release | None, unit: str) -> Allocation:

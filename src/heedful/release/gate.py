@@ -57,8 +57,9 @@ class Decision:
 
 
 def decide(release: Release, exposures: Sequence[Exposure], settings: ReleaseSettings) -> Decision:
-    """`exposures` are in the order in which their episodes began."""
-    difference, harm = Contrast(alpha=settings.alpha, each=settings.episodes), RareEvents()
+    """`exposures` are in the order in which their episodes began. The two tests share the chance of error."""
+    alpha = settings.alpha / 2
+    difference, harm = Contrast(alpha=alpha, each=settings.episodes), RareEvents()
     canary_known = step_turns = 0
     for one in exposures:
         canary = one.arm == "canary"
@@ -85,7 +86,7 @@ def decide(release: Release, exposures: Sequence[Exposure], settings: ReleaseSet
     def say(verb: Verb, reason: str) -> Decision:
         return Decision(verb=verb, reason=reason, figures=figures)
 
-    if harm.worse(alpha=settings.alpha):
+    if harm.worse(alpha=alpha):
         return say(
             Verb.ROLL_BACK,
             f"violations: {harm.canary_events} by the canary and {harm.stable_events} by control "

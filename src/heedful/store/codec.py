@@ -1,22 +1,34 @@
-"""Records to canonical JSON and back, and the digest that tells two records apart."""
+"""Records to JSON and back, and the digest that tells two records apart.
+
+A number that JSON cannot say (a loss that became NaN) is written as text, because a `null` in its place could
+never be read back.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter
+import orjson
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import PydanticSerializationError, to_json
 
+from heedful.errors import Corrupt, InvalidInput
 from heedful.store.protocol import Record
+
+
+@cache
+def _kind_of(record_type: Any) -> str:
+    return re.sub(r"(?<!^)(?=[A-Z])", "_", record_type.__name__).lower()
 
 
 def kind_of(record_type: type) -> str:
     """`RewardModel` -> "reward_model"."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", record_type.__name__).lower()
+    return _kind_of(record_type)
 
 
 @cache
@@ -26,21 +38,48 @@ def adapter(record_type: Any) -> TypeAdapter[Any]:
 
 def encode(record: Record) -> bytes:
     """The record as JSON, fields in their own order."""
-    return adapter(type(record)).dump_json(record)
+    try:
+        return to_json(record, inf_nan_mode="strings", fallback=_plain)
+    except PydanticSerializationError as error:
+        raise InvalidInput(f"the {kind_of(type(record))} cannot be written as JSON: {error}") from error
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Mapping):  # one that is not a dict
+        return dict(value)
+    raise InvalidInput(f"a {type(value).__name__} cannot be kept: {value!r:.100}")
 
 
 def decode(record_type: Any, body: str | bytes) -> Any:
-    return adapter(record_type).validate_json(body)
+    try:
+        return adapter(record_type).validate_json(body)
+    except (ValidationError, InvalidInput) as error:
+        raise Corrupt(f"a stored {kind_of(record_type)} does not read: {error}") from error
 
 
 @cache
-def stamped(record_type: type) -> frozenset[str]:
+def stamped(record_type: Any) -> frozenset[str]:
     """Fields that we write at ingest: they are not part of what the caller sent."""
     return frozenset(f.name for f in dataclasses.fields(record_type) if f.metadata.get("stamp"))
 
 
-def digest(record: Record) -> str:
-    """SHA-256 over what the caller sent, in canonical form: sorted keys, no spaces, no stamped fields."""
-    plain = adapter(type(record)).dump_python(record, mode="json", exclude=set(stamped(type(record))))
-    canonical = json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode("utf-8", "surrogatepass")).hexdigest()
+def digest(record: Record, body: bytes | None = None) -> str:
+    """SHA-256 over what the caller sent, in canonical form: sorted keys, no spaces, no stamped fields.
+
+    `body` is the record's own encoding, for those who have it already.
+    """
+    said = orjson.loads(encode(record) if body is None else body)
+    kind: Any = type(record)
+    for name in stamped(kind):
+        del said[name]
+    return hashlib.sha256(canonical(said)).hexdigest()
+
+
+def canonical(value: Any) -> bytes:
+    """Equal values give equal bytes."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def same(one: str | bytes, other: str | bytes) -> bool:
+    """Whether two encodings say the same, whatever order their keys came in."""
+    return one == other or canonical(orjson.loads(one)) == canonical(orjson.loads(other))

@@ -1,9 +1,9 @@
 """Keep records, hand them back, and never half-keep anything.
 
-There is one way to write: a `Batch` is committed whole or not at all, and the call returns only when its rows
-are on disk. There is one way to change a record: hand in the old and the new value; if somebody was faster the
-old one is no longer there and the batch is refused. History that people will ask about is made of records of
-its own (a release's steps, the audit log), so nothing else needs versions.
+There is one way to write: a `Batch` is committed whole or not at all, and the call returns only when its
+rows are on disk. There is one way to change a record: hand in the old and the new value; if somebody was
+faster the old one is no longer there and the batch is refused. History that people will ask about is made of
+records of its own (a release's steps, the audit log), so nothing else needs versions.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ class Batch:
 
     `add` takes new records. One that is there already with the same content is left as it is and counts as a
     duplicate; one with the same id and other content refuses the batch. `swap` changes records, each given as
-    (the value that was read, the value that shall be). `once` names an effect, such as "cycle-7/fit": the second
-    batch with the same name changes nothing and gets the first one's outcome.
+    (the value that was read, the value that shall be). `once` names an effect, such as "cycle-7/fit": the
+    second batch with the same name changes nothing and gets the first one's outcome.
     """
 
     add: tuple[Record, ...] = ()
@@ -101,8 +101,8 @@ class Store(Protocol):
     """Records of all tenants; every question names the tenant.
 
     Every adapter keeps these promises (tests/contract/test_store.py):
-    - after `commit` returns, or a future of `submit` is done, the batch survives the death of the process and,
-      as far as the database and its disk keep their word, the loss of power;
+    - after `commit` returns, or a future of `submit` is done, the batch survives the death of the process
+      and, as far as the database and its disk keep their word, the loss of power;
     - a batch is kept whole or not at all, and a refused one leaves its neighbours alone;
     - the same record added twice, even from two processes, is kept once;
     - of two swaps of one record one wins, and the other raises `Conflict`;
@@ -139,7 +139,9 @@ class Store(Protocol):
         unless asked otherwise; `after` is a sequence number as `changes` gives it."""
         ...
 
-    def changes(self, kind: type[R], tenant: TenantId, *, after: int = 0, limit: int = 1000) -> list[tuple[int, R]]:
+    def changes(
+        self, kind: type[R], tenant: TenantId, *, after: int = 0, limit: int = 1000
+    ) -> list[tuple[int, R]]:
         """Added records with their sequence numbers, in commit order, from just behind `after`."""
         ...
 

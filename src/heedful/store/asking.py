@@ -1,0 +1,155 @@
+"""Questions about queues: what is left to be judged, by whom, and how well raters do on what is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select
+
+from heedful.domain.feedback import Feedback
+from heedful.domain.ids import PersonId, QueueId, TenantId
+from heedful.domain.labeling import Assignment, AssignmentState, Item, ItemState, Queue
+from heedful.store import codec
+from heedful.store.tables import TABLES, micros
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueState:
+    open: int  # items
+    done: int  # items
+    leased: int  # assignments that somebody holds
+    answered: int  # assignments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenItem:
+    """An item that this rater may have now: commit an Assignment with the id `f"{item.id}:{slot}"`."""
+
+    item: Item
+    slot: int
+    stale: Assignment | None = None  # holds that id, expired or skipped: swap it; None: add a new one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaterLine:
+    rater: PersonId
+    judged: int
+    gold_judged: int
+    gold_right: int
+
+
+def queue_state(connection: Connection, tenant: TenantId, queue: QueueId, now: datetime | None) -> QueueState:
+    item, assignment = TABLES[Item], TABLES[Assignment]
+
+    def counted(of: Table, *conditions: ColumnElement[bool]) -> dict[str, int]:
+        question = select(of.c.state, func.count()).where(
+            of.c.tenant == tenant, of.c.queue == queue, *conditions
+        )
+        return dict(connection.execute(question.group_by(of.c.state)).all())
+
+    items = counted(item)
+    if now is None:
+        assignments = counted(assignment)
+    else:
+        run_out = and_(assignment.c.state == AssignmentState.LEASED.value, assignment.c.until <= micros(now))
+        assignments = counted(assignment, ~run_out)
+    return QueueState(
+        open=items.get(ItemState.OPEN, 0),
+        done=items.get(ItemState.DONE, 0),
+        leased=assignments.get(AssignmentState.LEASED, 0),
+        answered=assignments.get(AssignmentState.DONE, 0),
+    )
+
+
+def open_items(
+    connection: Connection,
+    queue: Queue,
+    rater: PersonId,
+    now: datetime,
+    *,
+    gold: bool | None,
+    limit: int,
+) -> list[OpenItem]:
+    item, assignment = TABLES[Item], TABLES[Assignment]
+    about = (assignment.c.tenant == queue.tenant, assignment.c.item == item.c.id)
+    had = select(assignment.c.seq).where(*about, assignment.c.rater == rater).exists()
+    held = or_(
+        assignment.c.state == AssignmentState.DONE.value,
+        and_(assignment.c.state == AssignmentState.LEASED.value, assignment.c.until > micros(now)),
+    )
+    taken = select(func.count()).select_from(assignment).where(*about, held).scalar_subquery()
+    question = select(item.c.body).where(
+        item.c.tenant == queue.tenant,
+        item.c.queue == queue.id,
+        item.c.state == ItemState.OPEN.value,
+        ~had,
+        or_(item.c.gold, taken < queue.overlap),
+    )
+    if gold is not None:
+        question = question.where(item.c.gold == gold)
+    bodies = connection.execute(question.order_by(item.c.seq).limit(limit)).scalars().all()
+    items = [codec.decode(Item, body) for body in bodies]
+    slots = _assignments(connection, queue.tenant, [one.id for one in items])
+    return [_offered(one, slots.get(one.id, ()), now) for one in items]
+
+
+def _assignments(
+    connection: Connection, tenant: TenantId, items: Sequence[str]
+) -> dict[str, list[Assignment]]:
+    assignment = TABLES[Assignment]
+    question = select(assignment.c.item, assignment.c.body).where(
+        assignment.c.tenant == tenant, assignment.c.item.in_(items)
+    )
+    found: dict[str, list[Assignment]] = {}
+    for item, body in connection.execute(question):
+        found.setdefault(item, []).append(codec.decode(Assignment, body))
+    return found
+
+
+def _offered(item: Item, assignments: Iterable[Assignment], now: datetime) -> OpenItem:
+    """The lowest slot that nobody had, or else the lowest whose holder let it go."""
+    slots = {int(one.id.rpartition(":")[2]): one for one in assignments}
+    let_go = [slot for slot, one in sorted(slots.items()) if _let_go(one, now)]
+    if let_go:
+        return OpenItem(item=item, slot=let_go[0], stale=slots[let_go[0]])
+    return OpenItem(item=item, slot=next(slot for slot in range(len(slots) + 1) if slot not in slots))
+
+
+def _let_go(assignment: Assignment, now: datetime) -> bool:
+    match assignment.state:
+        case AssignmentState.DONE:
+            return False
+        case AssignmentState.LEASED:
+            return assignment.until <= now
+        case AssignmentState.SKIPPED | AssignmentState.EXPIRED:
+            return True
+
+
+def raters(connection: Connection, tenant: TenantId, queue: QueueId) -> list[RaterLine]:
+    """Right means: the choice is the gold item's, or the broken category is."""
+    item, feedback = TABLES[Item], TABLES[Feedback]
+    judged = connection.execute(
+        select(feedback.c.by, func.count())
+        .where(feedback.c.tenant == tenant, feedback.c.queue == queue, feedback.c.by.is_not(None))
+        .group_by(feedback.c.by)
+    )
+    right = or_(
+        and_(feedback.c.form == "choice", feedback.c.pick.is_not_distinct_from(item.c.gold_chosen)),
+        and_(feedback.c.form == "violation", feedback.c.pick.is_not_distinct_from(item.c.gold_category)),
+    )
+    on_gold = connection.execute(
+        select(feedback.c.by, func.count(), func.sum(case((right, 1), else_=0)))
+        .join(feedback, (feedback.c.tenant == tenant) & (feedback.c.item == item.c.id))
+        .select_from(item)
+        .where(item.c.tenant == tenant, item.c.queue == queue, item.c.gold, feedback.c.by.is_not(None))
+        .group_by(feedback.c.by)
+    )
+    known = {by: (count, int(good)) for by, count, good in on_gold}
+    return [
+        RaterLine(
+            rater=by, judged=count, gold_judged=known.get(by, (0, 0))[0], gold_right=known.get(by, (0, 0))[1]
+        )
+        for by, count in sorted(judged)
+    ]

@@ -1,0 +1,211 @@
+"""What one transaction writes: batches judged one after the other, against the database and each other.
+
+A batch that is refused leaves no trace in the group, and those behind it see those before it as if they were
+committed already.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from heedful.audit.merkle import Frontier, leaf_hash
+from heedful.errors import Conflict
+from heedful.store import codec
+from heedful.store.batches import Entry, Place, Prepared, Row
+from heedful.store.bulk import add_up, among, insert_all
+from heedful.store.protocol import Outcome, Ref
+from heedful.store.tables import TABLES, audit_entry, audit_frontier, effect, link, tally
+
+LinkRow = tuple[str, Ref, Ref]  # tenant, made, source
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is at a place now: read from the database, or staged by a batch of this group."""
+
+    sent: str
+    body: str | None  # None: in the database, not read yet
+    row: Row | None = None  # to be written; None: as it was
+    new: bool = False
+
+
+class Group:
+    def __init__(self, connection: Connection, batches: Sequence[Prepared]) -> None:
+        self._connection = connection
+        self._kept: dict[Place, Kept] = dict(self._stored(batches))
+        self._effects = dict(self._happened(batches))
+        self._new_effects: dict[tuple[str, str], tuple[bool, ...]] = {}
+        self._links: dict[LinkRow, None] = {}
+        self._entries: list[Entry] = []
+        self._probe = any(batch.probe for batch in batches)
+
+    def take(self, batch: Prepared) -> Outcome:
+        """Stage the batch, or raise `Conflict` and stage nothing of it."""
+        if batch.once is not None:
+            before = self._effects.get((batch.tenant, batch.once))
+            if before is not None:
+                return Outcome(added=before, repeated=True)
+        staged: dict[Place, Kept] = {}
+        added = tuple([self._add(row, staged) for row in batch.adds])
+        for old, row in batch.swaps:
+            self._swap(old, row, staged)
+        self._kept.update(staged)
+        for kept in staged.values():
+            if kept.row is not None:
+                made = Ref(kind=codec.kind_of(kept.row.kind), id=kept.row.id)
+                self._links.update(dict.fromkeys((batch.tenant, made, source) for source in kept.row.sources))
+        self._links.update(dict.fromkeys((batch.tenant, one.made, one.source) for one in batch.links))
+        # A batch that only repeats what is there did nothing that an auditor could ask about.
+        if staged or not batch.adds:
+            self._entries.extend(batch.entries)
+        if batch.once is not None:
+            self._effects[batch.tenant, batch.once] = self._new_effects[batch.tenant, batch.once] = added
+        return Outcome(added=added)
+
+    def _add(self, row: Row, staged: dict[Place, Kept]) -> bool:
+        kept = staged.get(row.place) or self._kept.get(row.place)
+        if kept is None:
+            staged[row.place] = Kept(row.sent, row.body, row, new=True)
+            return True
+        if kept.sent == row.sent:
+            return False
+        # It may have been changed by a swap since, or have been written by an older version of us.
+        record = codec.decode(row.kind, self._body(row.place, kept))
+        if codec.digest(record) == row.sent:
+            return False
+        raise Conflict(
+            f"{codec.kind_of(row.kind)} {row.id!r} is there already with other content: use a new id, "
+            "or send what was sent first"
+        )
+
+    def _swap(self, old: str, row: Row, staged: dict[Place, Kept]) -> None:
+        kept = staged.get(row.place) or self._kept.get(row.place)
+        name = f"{codec.kind_of(row.kind)} {row.id!r}"
+        if kept is None:
+            raise Conflict(f"{name} is not there: add it before changing it")
+        now = self._body(row.place, kept)
+        if not codec.same(now, old) and not codec.same(codec.encode(codec.decode(row.kind, now)), old):
+            raise Conflict(f"{name} is not what it was when you read it: read it again, then decide")
+        staged[row.place] = Kept(kept.sent, row.body, row, new=kept.new)
+
+    def _body(self, place: Place, kept: Kept) -> str:
+        if kept.body is not None:
+            return kept.body
+        kind, tenant, id = place
+        table = TABLES[kind]
+        question = select(table.c.body).where(table.c.tenant == tenant, table.c.id == id)
+        body: str = self._connection.execute(question).scalar_one()
+        return body
+
+    # --- what is there already -----------------------------------------------------------------------
+
+    def _stored(self, batches: Iterable[Prepared]) -> Iterator[tuple[Place, Kept]]:
+        wanted: dict[tuple[type, str], dict[str, None]] = {}
+        for batch in batches:
+            for row in (*batch.adds, *(new for _, new in batch.swaps)):
+                wanted.setdefault((row.kind, row.tenant), {})[row.id] = None
+        for (kind, tenant), ids in wanted.items():
+            table = TABLES[kind]
+            found = self._connection.execute(
+                select(table.c.id, table.c.sent).where(
+                    table.c.tenant == tenant, among(self._connection, table.c.id, list(ids))
+                )
+            )
+            yield from (((kind, tenant, id), Kept(sent, None)) for id, sent in found)
+
+    def _happened(self, batches: Iterable[Prepared]) -> Iterator[tuple[tuple[str, str], tuple[bool, ...]]]:
+        for batch in batches:
+            if batch.once is not None:
+                added = self._connection.execute(
+                    select(effect.c.added).where(effect.c.tenant == batch.tenant, effect.c.once == batch.once)
+                ).scalar_one_or_none()
+                if added is not None:
+                    yield (batch.tenant, batch.once), tuple(one == "1" for one in added)
+
+    # --- writing -------------------------------------------------------------------------------------
+
+    def write(self) -> None:
+        """Everything that was staged, into the open transaction."""
+        fresh: dict[type, list[dict[str, Any]]] = {}
+        changed: dict[type, list[dict[str, Any]]] = {}
+        counts: Counter[tuple[str, str]] = Counter()
+        for kept in self._kept.values():
+            if kept.row is None:
+                continue
+            row = kept.row
+            values = {"tenant": row.tenant, "id": row.id, "body": row.body, **row.columns}
+            if kept.new:
+                fresh.setdefault(row.kind, []).append(values | {"sent": kept.sent})
+                counts[row.tenant, codec.kind_of(row.kind)] += 1
+            else:
+                changed.setdefault(row.kind, []).append(
+                    {
+                        f"new_{name}" if name in ("tenant", "id") else name: value
+                        for name, value in values.items()
+                    }
+                )
+        for kind, rows in fresh.items():
+            insert_all(self._connection, TABLES[kind], rows)
+        for kind, rows in changed.items():
+            self._change(kind, rows)
+        if counts:
+            rows = [{"tenant": tenant, "kind": kind, "records": n} for (tenant, kind), n in counts.items()]
+            add_up(self._connection, tally, tally.c.records, rows)
+        self._write_links()
+        self._write_effects()
+        self._append()
+
+    def _change(self, kind: type, rows: list[dict[str, Any]]) -> None:
+        table = TABLES[kind]
+        place = (table.c.tenant == bindparam("new_tenant"), table.c.id == bindparam("new_id"))
+        self._connection.execute(update(table).where(*place), rows)
+
+    def _write_links(self) -> None:
+        if self._links:
+            rows = [
+                {
+                    "tenant": tenant,
+                    "made_kind": made.kind,
+                    "made_id": made.id,
+                    "source_kind": source.kind,
+                    "source_id": source.id,
+                }
+                for tenant, made, source in self._links
+            ]
+            insert_all(self._connection, link, rows, or_leave=True)
+
+    def _write_effects(self) -> None:
+        if self._new_effects:
+            rows = [
+                {"tenant": tenant, "once": once, "added": "".join("1" if one else "0" for one in added)}
+                for (tenant, once), added in self._new_effects.items()
+            ]
+            insert_all(self._connection, effect, rows)
+
+    def _append(self) -> None:
+        """Acts behind one another into the one audit tree."""
+        if self._entries:
+            stored = self._connection.execute(select(audit_frontier.c.frontier)).scalar_one()
+            tree = Frontier.from_json(stored)
+            rows = []
+            for entry in self._entries:
+                leaf = leaf_hash(entry.body)
+                rows.append(
+                    {
+                        "index": tree.size,
+                        "tenant": entry.tenant,
+                        "at": entry.at,
+                        "body": entry.body,
+                        "leaf": leaf,
+                    }
+                )
+                tree = tree.append(leaf)
+            insert_all(self._connection, audit_entry, rows)
+            self._connection.execute(update(audit_frontier).values(frontier=tree.to_json()))
+        elif self._probe:
+            self._connection.execute(update(audit_frontier).values(frontier=audit_frontier.c.frontier))

@@ -1,0 +1,142 @@
+"""Durable: every promise of heedful/durable/protocol.py, for DBOS on both databases.
+
+DBOS is one per process, so what happens, happens in `tests/flows.py`, and is looked at from here.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import sqlalchemy
+
+import flows
+
+KILLS = 5
+PATIENCE = 60.0
+DATABASES = ("sqlite", pytest.param("postgres", marks=pytest.mark.postgres))
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database of its own for this module."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path_factory.mktemp('durable') / 'durable.db'}"
+    return new_postgres(request)
+
+
+@pytest.fixture(params=DATABASES)
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return f"sqlite:///{tmp_path / 'durable.db'}" if request.param == "sqlite" else new_postgres(request)
+
+
+def new_postgres(request: pytest.FixtureRequest) -> str:
+    url = request.getfixturevalue("postgres_url")
+    admin = sqlalchemy.create_engine(url, isolation_level="AUTOCOMMIT", poolclass=sqlalchemy.pool.NullPool)
+    name = f"durable_{secrets.token_hex(6)}"
+    with admin.connect() as connection:
+        connection.execute(sqlalchemy.text(f"CREATE DATABASE {name}"))
+    return sqlalchemy.make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def begin(scenario: str, database: str, folder: Path) -> subprocess.Popen[bytes]:
+    with (folder / "log").open("ab") as log:
+        return subprocess.Popen([sys.executable, flows.__file__, scenario, database, str(folder)], stderr=log)
+
+
+def run(scenario: str, database: str, folder: Path) -> int:
+    return begin(scenario, database, folder).wait(PATIENCE)
+
+
+def notes(folder: Path) -> list[str]:
+    file = folder / "notes"
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def test_a_workflow_that_is_killed_again_and_again_ends_and_does_each_step_once(
+    empty: str, tmp_path: Path
+) -> None:
+    """A step may be begun again while it had not ended; once the next one has begun, never."""
+    random, kills = Random(empty[:6]), 0
+    while True:
+        process = begin("kill_me", empty, tmp_path)
+        wanted = len(notes(tmp_path)) + random.randint(1, 3)
+        give_up = time.monotonic() + PATIENCE
+        while process.poll() is None and (kills == KILLS or len(notes(tmp_path)) < wanted):
+            assert time.monotonic() < give_up, (tmp_path / "log").read_text()[-2000:]
+            time.sleep(0.002)
+        if process.poll() is not None:
+            break
+        time.sleep(random.uniform(0, 0.06))  # anywhere within a step, its end, its record and the next one
+        process.kill()
+        process.wait()
+        kills += 1
+    assert process.returncode == 0, (tmp_path / "log").read_text()[-2000:]
+    assert kills == KILLS
+    *begun, result = notes(tmp_path)
+    names = [f"w.{number:02}" for number in range(flows.STEPS)]
+    assert result == f"result {flows.STEPS}"
+    assert sorted(path.name for path in (tmp_path / "effects").iterdir()) == names
+    in_order = [line.removeprefix("begin ") for line in begun]
+    assert in_order == sorted(in_order)  # nobody went back to a step that had ended
+    assert sorted(set(in_order)) == names
+
+
+def test_an_upgrade_does_not_orphan_what_is_under_way(empty: str, tmp_path: Path) -> None:
+    assert run("before_upgrade", empty, tmp_path) == -9
+    assert run("after_upgrade", empty, tmp_path) == 0
+    assert notes(tmp_path) == ["started", "result went on and heard after 1"]
+
+
+def test_a_step_that_is_left_with_system_exit_has_not_happened(empty: str, tmp_path: Path) -> None:
+    assert run("leave", empty, tmp_path) == 0
+    assert run("leave", empty, tmp_path) == 0
+    assert notes(tmp_path) == ["begin step", "state running", "begin step", "result done by the next"]
+
+
+# --- one process per database tells the rest ---------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def told(database: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("story")
+    assert run("story", database, folder) == 0, (folder / "log").read_text()[-2000:]
+    yield json.loads((folder / "story.json").read_text()) | {"notes": notes(folder)}
+
+
+def test_starting_an_id_again_changes_nothing(told: dict[str, Any]) -> None:
+    assert told["known"]["twice"] == ["done", 3, None]
+    assert told["again"] == "3"
+    assert told["notes"] == ["begin twice.00", "begin twice.01", "begin twice.02"]
+    assert told["counts"] == ["twice"]
+
+
+def test_messages_arrive_in_order_though_nobody_waited_yet(told: dict[str, Any]) -> None:
+    assert told["known"]["late"] == ["done", [{"n": 1}, {"n": 2}, None], None]
+    assert told["unknown"] == "no workflow 'nobody' is known here"
+    assert told["nobody"] is True
+
+
+def test_a_moments_trouble_is_tried_again_and_what_lasts_is_told_as_it_was(told: dict[str, Any]) -> None:
+    assert told["known"]["moment"] == ["done", 2, None]
+    assert told["known"]["lasting"] == ["failed", None, "the disk is away"]
+    assert told["tries"]["lasting"] == 2
+
+
+def test_what_would_fail_again_is_not_tried_again(told: dict[str, Any]) -> None:
+    assert told["known"]["final"] == ["failed", None, "the prompt is empty"]
+    assert told["tries"]["final"] == 1
+
+
+def test_what_is_cancelled_takes_no_further_step(told: dict[str, Any]) -> None:
+    assert told["known"]["cancelled"] == ["cancelled", None, None]
+    assert "after a cancel" not in told["tries"]
+    assert told["all"] == ["cancelled", "final", "lasting", "late", "moment", "twice"]
