@@ -85,10 +85,10 @@ def make_feedback(said: Form | None = None, **given: Any) -> Feedback:
 
 
 def make_choice(
-    chosen: str | None = "turn_1", shown: tuple[str, ...] = ("turn_1", "turn_2"), **given: Any
+    chosen: str | None = "first", shown: tuple[str, ...] = ("turn_1", "turn_2"), **given: Any
 ) -> Feedback:
-    """An expert preferred one of two turns."""
-    said = Choice(shown=shown, chosen=chosen)  # type: ignore[arg-type]
+    """An expert preferred one of two turns: the first that was shown, unless told otherwise."""
+    said = Choice(shown=shown, chosen=shown[0] if chosen == "first" else chosen)  # type: ignore[arg-type]
     return make_feedback(said, **{"source": Source.EXPERT, "by": "rater_1"} | given)
 
 

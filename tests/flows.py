@@ -1,13 +1,12 @@
-"""Programs that the durable tests run and kill: DBOS is one per process, so each scenario has a process of its own.
+"""Programs that the durable tests run and kill: DBOS is one per process, so each scenario has one of its own.
 
-`python flows.py SCENARIO DATABASE FOLDER`: what happened is left in the folder, line by line.
+What happened is left in a folder, line by line.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,34 +78,37 @@ def kill_me(durable: Durable, folder: Path) -> None:
 def waiting(flow: Flow, answer: str) -> str:
     """Version one: what the process ran that was killed."""
     flow.step("before", lambda: 1)
+    flow.step("mark", lambda: note(Path(answer), "waits"))
     heard = flow.receive("go", timeout=PATIENCE)
-    return f"{answer} {heard}"
+    return f"first {heard}"
 
 
 def waiting_rewritten(flow: Flow, answer: str) -> str:
     """The same steps in other words, after an upgrade."""
     step = flow.step("before", lambda: 2)
-    words = [answer, flow.receive("go", timeout=PATIENCE), f"after {step}"]
+    flow.step("mark", lambda: note(Path(answer), "waits again"))
+    words = ["then", flow.receive("go", timeout=PATIENCE), f"after {step}"]
     return " ".join(map(str, words))
 
 
 def before_upgrade(durable: Durable, folder: Path) -> None:
     durable.register("wait", waiting)
     durable.launch()
-    durable.start("wait", "w", "went on")
-    durable.send("w", "go", "and heard")  # the workflow may not wait for it yet
-    note(folder, "started")
+    durable.start("wait", "w", str(folder))
+    while not (folder / "notes").exists():
+        time.sleep(0.02)
     os.kill(os.getpid(), 9)
 
 
 def after_upgrade(durable: Durable, folder: Path) -> None:
     durable.register("wait", waiting_rewritten)
     durable.launch()
+    durable.send("w", "go", "heard")
     note(folder, f"result {ended(durable, 'w').result}")
 
 
 def leave(durable: Durable, folder: Path) -> None:
-    """A step leaves with `SystemExit`, as it does when the server is asked to end; the next process takes it up."""
+    """A step leaves with `SystemExit`, as when the server is asked to end; the next process takes it up."""
 
     def workflow(flow: Flow) -> str:
         def do() -> str:
@@ -121,7 +123,7 @@ def leave(durable: Durable, folder: Path) -> None:
     durable.launch()
     if durable.status("w") is None:
         durable.start("leave", "w")
-        while "begin step" not in (folder / "notes").read_text():
+        while not (folder / "notes").exists():
             time.sleep(0.02)
         time.sleep(0.2)
         found = durable.status("w")
@@ -193,10 +195,8 @@ def story(durable: Durable, folder: Path) -> None:
 
 
 def main(scenario: str, database: str, folder: str) -> None:
+    log = os.open(Path(folder) / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    os.dup2(log, 2)
     durable = DbosDurable(engine(database))
     globals()[scenario](durable, Path(folder))
     durable.close()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,4 +1,4 @@
-"""Real small parts for tests: a SQLite file, a directory of blobs, scripts that answer, an engine in this process."""
+"""Real small parts for tests: a SQLite file, a directory of blobs, scripts that answer, an engine."""
 
 from __future__ import annotations
 

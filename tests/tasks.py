@@ -24,7 +24,7 @@ def add(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     _begun(work)
     (work / "sum.txt").write_text(str(spec["a"] + spec["b"]))
     track(1, {"sum": spec["a"] + spec["b"]})
-    return {"sum": spec["a"] + spec["b"], "outputs": {"sum": "sum.txt"}}
+    return {"sum": spec["a"] + spec["b"], "file": str(work / "sum.txt")}
 
 
 def refuse(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:

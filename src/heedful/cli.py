@@ -101,6 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # whoever reads our output has seen enough
         sys.stderr.close()
         sys.exit(1)
+    except Exception as error:  # a mistake of ours, or of the machine: still one line
+        if "--debug" in given:
+            raise
+        typer.echo(f"heedful: {type(error).__name__}: {error} (--debug shows where it came from)", err=True)
+        sys.exit(1)
 
 
 def _globals_first(arguments: Sequence[str]) -> list[str]:
@@ -193,9 +198,16 @@ def up(
     port: Annotated[
         int | None, typer.Option(help="Port to listen on: server.port; 0 takes a free one.")
     ] = None,
+    attached: Annotated[
+        bool, typer.Option("--attached", help="End when standard input is closed, as when the parent dies.")
+    ] = False,
     json: Json = False,
 ) -> None:
     """Run the server until Ctrl-C or SIGTERM. It prints its address first."""
+    if attached:
+        from heedful.lifeline import die_with_parent
+
+        die_with_parent()
     more = [f"server.host={host}"] if host is not None else []
     more += [f"server.port={port}"] if port is not None else []
     settings = context.obj.settings(*more)
@@ -301,7 +313,7 @@ def why(
     from heedful.store import why as lineage
     from heedful.store.protocol import Ref
 
-    if id is not None and kind not in tuple(Kind):
+    if id is not None and inspection.record_kind(kind) not in inspection.LINEAGE:
         raise InvalidInput(f"{kind!r} is not a kind: there is {', '.join(Kind)}", field="kind")
     with _reading(context) as (store, _):
         tenant = context.obj.tenant

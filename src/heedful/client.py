@@ -33,7 +33,7 @@ Messages = Sequence[Mapping[str, Any]]
 Said = Mapping[str, Any]  # a `wire.FeedbackIn` as JSON
 
 ATTEMPTS = 8
-FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0  # seconds between attempts: doubled each time, with jitter
+FIRST_WAIT, LONGEST_WAIT = 0.2, 20.0  # seconds between attempts
 PASSING = frozenset({429, 502, 503, 504})
 BY_STATUS: Mapping[int, type[HeedfulError]] = {
     400: InvalidInput,
@@ -283,6 +283,8 @@ class Patience:
     """How often and after how long something is tried again."""
 
     attempts: int = ATTEMPTS
+    first: float = FIRST_WAIT  # seconds after the first attempt, then twice as many each time
+    longest: float = LONGEST_WAIT
     random: Random = field(default_factory=SystemRandom)
 
     def after_answer(self, call: Call[Any], response: httpx.Response, attempt: int) -> float | None:
@@ -292,7 +294,7 @@ class Patience:
         if not call.again and response.status_code in {502, 504}:
             return None  # nobody knows whether it was done
         asked = _asked_to_wait(response)
-        return self.jittered(attempt) if asked is None else asked + self.random.uniform(0, 0.5 * FIRST_WAIT)
+        return self.jittered(attempt) if asked is None else asked + self.random.uniform(0, 0.5 * self.first)
 
     def after_silence(self, call: Call[Any], error: httpx.TransportError, attempt: int) -> float | None:
         never_sent = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.PoolTimeout)
@@ -301,7 +303,7 @@ class Patience:
         return self.jittered(attempt)
 
     def jittered(self, attempt: int) -> float:
-        return self.random.uniform(0.5, 1.0) * min(LONGEST_WAIT, FIRST_WAIT * 2.0 ** (attempt - 1))
+        return self.random.uniform(0.5, 1.0) * min(self.longest, self.first * 2.0 ** min(attempt - 1, 30))
 
 
 def _headers(key: str | None) -> dict[str, str]:

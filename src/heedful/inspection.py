@@ -28,6 +28,7 @@ from heedful.store.why import Group, Node, Why
 from heedful.wiring import read
 
 SHORT_NAMES = {"reward": "reward_model"}  # as the command line says it -> as lineage says it
+LINEAGE = KINDS.keys() - {"key", "tenant"}  # nothing is made from these
 
 
 def record_kind(name: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
@@ -42,7 +42,9 @@ from heedful.domain.release import Release
 from heedful.domain.watch import Alert, Incident
 from heedful.store.views import EpisodeView
 from heedful.store.why import Group, Node, Why
-from heedful.wire import KeyOut
+
+if TYPE_CHECKING:
+    from heedful.wire import KeyOut  # it takes a while to import, and only one page needs it
 
 SHORT = 96  # characters of somebody's words, unless all were asked for
 DEEPEST = 8  # turns nested in one another; longer conversations go on at that depth

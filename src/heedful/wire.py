@@ -6,7 +6,7 @@ would train on the wrong number. The chat routes are OpenAI's, and there unknown
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
@@ -610,6 +610,28 @@ class Leased(Shape):
                 **{name: getattr(assignment, name) for name in AssignmentOut.model_fields}
             ),
             item=AskedOut(**{name: getattr(item, name) for name in AskedOut.model_fields}),
+        )
+
+
+class Work(Shape):
+    """What a rater needs to begin."""
+
+    asks: AskedForm
+    """Which form of feedback is wanted."""
+    instructions: str
+    """How to judge."""
+    guideline: str
+    """Version of the instructions: goes into `judgement.guideline`."""
+    assignments: tuple[Leased, ...]
+    """What to judge, in this order."""
+
+    @classmethod
+    def of(cls, queue: Queue, taken: Sequence[tuple[Assignment, Item]]) -> Self:
+        return cls(
+            asks=queue.asks,
+            instructions=queue.instructions,
+            guideline=queue.guideline,
+            assignments=tuple(Leased.of(assignment, item) for assignment, item in taken),
         )
 
 

@@ -271,11 +271,15 @@ class Worker:
         items = parts.views.queue_state(cycle.tenant, queue)
         wanted = min(parts.learn.judgements, items.open + items.done)
         deadline = time.monotonic() + parts.learn.wait_seconds
-        while (judged := parts.views.queue_state(cycle.tenant, queue).answered) < wanted:
+        while (judged := self._judged(cycle.tenant, queue)) < wanted:
             if time.monotonic() > deadline:
                 raise Conflict(f"{judged} of {wanted} judgements came within {parts.learn.wait_seconds:g} s")
             self._pause(0.3)
         return judged
+
+    def _judged(self, tenant: TenantId, queue: QueueId) -> int:
+        """Answers that say something new: those on gold items only test the rater."""
+        return sum(one.judged - one.gold_judged for one in self._parts.views.raters(tenant, queue))
 
     def _until_settled(self, tenant: TenantId, release: ReleaseId) -> str:
         while True:

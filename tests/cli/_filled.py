@@ -53,16 +53,20 @@ def opened(data: Path) -> Iterator[SqlStore]:
 
 
 def fill(data: Path) -> None:
-    """One handed-over ticket, forty judged pairs, and what was made of them."""
     with opened(data) as store:
-        store.commit(Batch(add=(policy(START, 1), first(), *ticket())))
-        judged = [pair(number) for number in range(JUDGED)]
-        store.commit(Batch(add=(queue(), *(record for records in judged for record in records))))
-        made = Ref(kind="dataset", id="resolver-judged@1")
-        links = [Link(made=made, source=Ref(kind="feedback", id=f"said-{n}")) for n in range(JUDGED)]
-        links += [Link(made=made, source=Ref(kind="verdict", id=f"verdict-{n}")) for n in range(JUDGED)]
-        acts = tuple(act("dataset.frozen", made.id, minute) for minute in range(5))
-        store.commit(Batch(add=(dataset(), *weights(), release(), cycle()), links=tuple(links), acts=acts))
+        tell(store)
+
+
+def tell(store: SqlStore) -> None:
+    """One handed-over ticket, forty judged pairs, and what was made of them."""
+    store.commit(Batch(add=(policy(START, 1), first(), *ticket())))
+    judged = [pair(number) for number in range(JUDGED)]
+    store.commit(Batch(add=(queue(), *(record for records in judged for record in records))))
+    made = Ref(kind="dataset", id="resolver-judged@1")
+    links = [Link(made=made, source=Ref(kind="feedback", id=f"said-{n}")) for n in range(JUDGED)]
+    links += [Link(made=made, source=Ref(kind="verdict", id=f"verdict-{n}")) for n in range(JUDGED)]
+    acts = tuple(act("dataset.frozen", made.id, minute) for minute in range(5))
+    store.commit(Batch(add=(dataset(), *weights(), release(), cycle()), links=tuple(links), acts=acts))
 
 
 def ticket() -> tuple[Episode | Turn | Feedback, ...]:

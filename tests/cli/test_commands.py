@@ -69,6 +69,13 @@ def test_a_failure_is_one_line_and_with_debug_the_whole_story(heedful: Heedful, 
         heedful("status", "--dir", tmp_path, "--debug")
 
 
+def test_what_nobody_expected_is_one_line_too(heedful: Heedful, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = heedful("init", tmp_path / "file" / "below")
+    assert (said.code, len(said.err.splitlines())) == (1, 1)
+    assert "NotADirectoryError" in said.err
+
+
 def test_global_options_may_stand_before_or_behind(heedful: Heedful, story: Path) -> None:
     before = heedful("--dir", story, "status", "--json")
     behind = heedful("status", "--json", f"--dir={story}")

@@ -151,6 +151,11 @@ def test_why_finds_the_kind_when_the_id_is_enough(heedful: Heedful, story: Path)
     assert "'said-3000'" in missing.err
 
 
+def test_a_kind_may_be_said_as_the_page_prints_it(heedful: Heedful, story: Path) -> None:
+    short = heedful("why", "reward", "reward:v1", "--json", "--dir", story)
+    assert short.json == heedful("why", "reward_model", "reward:v1", "--json", "--dir", story).json
+
+
 def test_why_of_a_cycle_leads_to_what_it_made(heedful: Heedful, story: Path) -> None:
     forward = groups(heedful("why", "cycle", "cycle-1", "--json", "--dir", story).json, "forward")
     assert forward["policy"]["examples"][0]["id"] == "resolver:v2"

@@ -44,7 +44,7 @@ def serving(directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 def refused(directory: Path, *arguments: str) -> str:
-    """What `heedful up` says when it does not start. Not in this process, where it would take over the logs."""
+    """What `heedful up` says when it does not start. In its own process: it takes over the logs."""
     done = subprocess.run(
         [sys.executable, "-m", "heedful.cli", "--dir", str(directory), "up", *arguments],
         capture_output=True,

@@ -267,8 +267,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> tuple[DirectoryBlobs, D
 
 
 @contextlib.asynccontextmanager
-async def local(blobs: DirectoryBlobs, root: Path, *, timeout: float = 30.0) -> AsyncIterator[LocalInference]:
-    engine = LocalInference(blobs.materialise, root / "laid-out", timeout=timeout)
+async def local(blobs: DirectoryBlobs, root: Path) -> AsyncIterator[LocalInference]:
+    engine = LocalInference(blobs.materialise, root / "laid-out")
     try:
         yield engine
     finally:
@@ -278,13 +278,14 @@ async def local(blobs: DirectoryBlobs, root: Path, *, timeout: float = 30.0) -> 
 def child_of(engine: LocalInference) -> int:
     """The process that computes; looked up from outside, because nobody else may ask."""
     children = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-    of_ours = [
-        int(pid)
-        for pid in children
-        if b"heedful.inference.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    ]
-    (pid,) = of_ours
-    return pid
+    (ours,) = [int(pid) for pid in children if is_child(int(pid))]
+    return ours
+
+
+def is_child(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return b"heedful.inference.child" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 async def texts(engine: Inference, policy: Policy, prompt: str, seed: int | None, n: int = 1) -> list[str]:
@@ -305,8 +306,7 @@ async def test_weights_answer_for_themselves_whatever_happens_to_the_child(
         await refused_in_words(engine, not_a_model(blobs, tmp_path / "not-a-model"))
         await after_a_kill(engine, policy)
         last = child_of(engine)
-    with contextlib.suppress(FileNotFoundError):
-        assert b"heedful.inference.child" not in Path(f"/proc/{last}/cmdline").read_bytes()
+    assert not is_child(last)
 
 
 async def alone_as_in_a_crowd(engine: LocalInference, policy: Policy) -> None:

@@ -459,7 +459,7 @@ def explained_by_postgres(engine: Engine, statement: str, parameters: Any, *, pa
         if node.get("Relation Name") in BIG:
             # How many columns the index was entered by: one is the tenant alone, which is the whole table.
             condition = node.get("Index Cond") or node.get("Recheck Cond") or ""
-            entered = len(re.findall(r" (?:=|>=|IS NOT NULL)", condition))
+            entered = len(re.findall(r" (?:=|>|>=|IS NOT NULL)", condition))
             whole = "Scan" not in node["Node Type"] or node["Node Type"] == "Seq Scan" or entered < 2
             one_end = "Index" in node["Node Type"] and (page or node["Relation Name"] == "audit_entry")
             if whole and not one_end:

@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
+from heedful.access.permissions import OPERATOR
 from heedful.domain.access import Scope
 from heedful.domain.ids import AgentId, CycleId, PersonId, ReleaseId, TenantId
 from heedful.domain.models import Cycle
@@ -98,7 +99,7 @@ KeyFor = Callable[..., str]
 def key_for(app: FastAPI, parts: Parts) -> KeyFor:
     """`key_for(Scope.RATER)` is the text of a key of that scope, complete enough to be valid."""
 
-    def issue(scope: Scope, tenant: TenantId = TenantId("default"), **fields: Any) -> str:
+    def issue(scope: Scope, tenant: TenantId = OPERATOR, **fields: Any) -> str:
         if scope is Scope.RATER:
             fields.setdefault("person", PersonId("rita"))
         if scope is Scope.WIDGET:

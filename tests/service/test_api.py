@@ -115,7 +115,9 @@ def test_a_rater_leases_and_judges_for_themselves(
     app: FastAPI, queue: str, key_for: KeyFor, parts: Parts, http: TestClient
 ) -> None:
     rita = local(app, key_for(Scope.RATER, person=PersonId("rita")))
-    leased = rita.post(f"/v1/queues/{queue}/lease", json={"limit": 2}).json()["assignments"]
+    work = rita.post(f"/v1/queues/{queue}/lease", json={"limit": 2}).json()
+    leased = work["assignments"]
+    assert (work["asks"], work["instructions"]) == ("choice", "Choose.")
     assert {one["assignment"]["rater"] for one in leased} == {"rita"}
     answer = rita.post("/v1/feedback", json=[choice(one, f"f{n}") for n, one in enumerate(leased)])
     assert [one["status"] for one in answer.json()["results"]] == ["kept", "kept"], answer.text

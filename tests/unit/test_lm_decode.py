@@ -13,7 +13,7 @@ from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompt_ids, prompts_ids
 from heedful.lm.decode import Sampler, choose
-from heedful.lm.heads import CallFinder, ScalarHeads, read_points
+from heedful.lm.heads import SENSELESS, CallFinder, ScalarHeads, read_points
 from heedful.lm.layout import batches, lay_out
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
@@ -170,6 +170,8 @@ def test_heads_read_the_last_real_token_though_padding_has_the_end_tokens_id(loa
     for row in range(2):
         call = full[row, first[row] : first[row] + calls[row]]
         assert points.call_logp[row].item() == pytest.approx(call.sum().item(), abs=1e-4)
+        prose = full[row, first[row] + calls[row] :]
+        assert points.worst_logp[row].item() == pytest.approx(max(prose.min().item(), SENSELESS), abs=1e-4)
 
 
 def test_heads_start_silent() -> None:

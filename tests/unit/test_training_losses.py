@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from heedful.training.losses import clipped_policy_loss, kl_k3, nll
+from heedful.training.losses import clipped_policy_loss, group_advantages, kl_k3, nll, split_credit
 
 YES = torch.tensor([[True, True], [True, False]])
 
@@ -74,3 +74,19 @@ def test_splitting_a_batch_never_changes_the_gradient(pieces: int) -> None:
         return logps.grad
 
     assert torch.allclose(gradient(pieces), gradient(1), atol=1e-7)
+
+
+def test_group_advantages_by_hand() -> None:
+    """(0, 2): mean 1, deviation 1, so -1 and 1; (3, 3) teaches nothing."""
+    advantages = group_advantages(torch.tensor([[0.0, 2.0], [3.0, 3.0]]))
+    assert advantages[0].tolist() == pytest.approx([-1.0, 1.0], abs=1e-3)
+    assert advantages[1].tolist() == [0.0, 0.0]
+
+
+def test_the_call_is_credited_apart_from_the_prose() -> None:
+    """Row 0: prompt of one, call of two, one word. Row 1: prompt of two, call of one, padding."""
+    mask = torch.tensor([[False, True, True, True], [False, False, True, False]])
+    credit = split_credit(
+        torch.tensor([1.0, 2.0]), torch.tensor([-5.0, 7.0]), torch.tensor([2, 1]), mask, torch.tensor([1, 2])
+    )
+    assert credit.tolist() == [[0.0, -5.0, -5.0, 1.0], [0.0, 0.0, 7.0, 0.0]]

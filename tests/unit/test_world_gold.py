@@ -55,8 +55,9 @@ def test_the_best_reply_is_worth_three_and_a_half() -> None:
 
 
 def test_faults_cost_what_they_should() -> None:
-    """Right action 2; states another -0.7; rude -0.7; said twice: rude -0.7 and repeat -0.3; garbled -0.7."""
-    text = "[refund] your order is cancelled. this is not our problem. this is not our problem. order your money."
+    """Right action 2, states another -0.7, rude twice -1.4, the repeat -0.3, garbled -0.7."""
+    rude = "this is not our problem."
+    text = f"[refund] your order is cancelled. {rude} {rude} order your money."
     assert utility(make_ticket(), text) == pytest.approx(2 - 0.7 - 0.7 - 0.7 - 0.3 - 0.7)
 
 

@@ -33,21 +33,19 @@ def lease(
         limit = min(limit, queue.per_rater - had)
     if limit < 1:
         return []
-    wanted = sum(random.random() < queue.gold_share for _ in range(limit))
-    offered: list[OpenItem] = []
-    if wanted:
-        offered = views.open_items(queue.tenant, queue.id, rater, now, limit=GOLD_POOL, gold=True)
-        random.shuffle(offered)
-        offered = offered[:wanted]
     taken: list[Leased] = []
     for _ in range(ROUNDS):
-        room = limit - len(taken) - len(offered)
-        if room:
-            offered += views.open_items(queue.tenant, queue.id, rater, now, limit=room, gold=False)
+        offered = views.open_items(queue.tenant, queue.id, rater, now, limit=limit - len(taken), gold=False)
         if not offered:
-            break
+            break  # a rater for whom there is no work is not tested either
+        tests = sum(random.random() < queue.gold_share for _ in offered)
+        if tests:
+            gold = views.open_items(queue.tenant, queue.id, rater, now, limit=GOLD_POOL, gold=True)
+            random.shuffle(gold)
+            offered[: len(gold[:tests])] = gold[:tests]
         taken += _take(store, queue, rater, offered, now=now)
-        offered = []
+        if len(taken) == limit:
+            break
     random.shuffle(taken)
     return taken
 

@@ -1,1 +1,1 @@
-"""Language-model plumbing: load, lay out, read log-probabilities and scores, sample. No idea of what is good."""
+"""Language-model plumbing: load, lay out, read log-probabilities and scores, sample. It judges nothing."""

@@ -242,7 +242,7 @@ class _Gpt2Reader:
         self._room = room
 
     def begin(self, ids_bt: Tensor, mask_bt: Tensor, copies: Tensor) -> Tensor:
-        batch, width = ids_bt.shape
+        width = ids_bt.shape[1]
         total = width + self._room
         positions = (mask_bt.long().cumsum(1) - 1).clamp(min=0)
         causal = torch.ones((width, width), dtype=torch.bool, device=ids_bt.device).tril()
@@ -257,7 +257,8 @@ class _Gpt2Reader:
                 grown[:, :, :width] = new[copies]
                 store.append(grown)
             scores = query @ key.transpose(2, 3) * query.shape[-1] ** -0.5 + bias
-            return scores.softmax(-1) @ value
+            mixed: Tensor = scores.softmax(-1) @ value
+            return mixed
 
         logits = self._forward(ids_bt, positions, attend)
         self._filled = width
@@ -274,7 +275,8 @@ class _Gpt2Reader:
             self._keys[layer][:, :, at:end] = key
             self._values[layer][:, :, at:end] = value
             scores = query @ self._keys[layer][:, :, :end].transpose(2, 3) * query.shape[-1] ** -0.5
-            return (scores + self._bias[..., :end]).softmax(-1) @ self._values[layer][:, :, :end]
+            mixed: Tensor = (scores + self._bias[..., :end]).softmax(-1) @ self._values[layer][:, :, :end]
+            return mixed
 
         logits = self._forward(ids_b[:, None], self._next[:, None], attend)
         self._filled = end

@@ -12,8 +12,11 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from heedful.errors import InvalidInput, Misconfigured
+
+transformers_logging.disable_progress_bar()  # a task has its own; bars of files fill the logs of a server
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,24 +30,31 @@ def hidden_states(model: Any, ids_bt: Tensor) -> Tensor:
 
 def answer_logprobs(model: Any, rows: Rows, *, temperature: float = 1.0) -> Tensor:
     """log p of each answer token given all before it, at the token's own place; 0 elsewhere, bt."""
-    wanted = rows.answer_bt[:, 1:]
-    targets_n = rows.ids_bt[:, 1:][wanted]
     if _plain_head(model):
-        states_nd = hidden_states(model, rows.ids_bt)[:, :-1][wanted]
-        head = model.get_output_embeddings()
-        parts = [
-            picked(head(states), targets, temperature)
-            for states, targets in zip(states_nd.split(CHUNK), targets_n.split(CHUNK), strict=True)
-        ]
-        logps_n = torch.cat(parts)
-    else:
-        every = torch.ones_like(rows.ids_bt)
-        logits_nv = model(input_ids=rows.ids_bt, attention_mask=every, use_cache=False).logits[:, :-1][wanted]
-        logps_n = picked(logits_nv, targets_n, temperature)
-    logps_bt = torch.zeros(rows.ids_bt.shape, dtype=logps_n.dtype, device=logps_n.device)
-    place = torch.zeros_like(rows.answer_bt)
-    place[:, 1:] = wanted
-    return logps_bt.masked_scatter(place, logps_n)
+        return logprobs_of(model, hidden_states(model, rows.ids_bt), rows, temperature=temperature)
+    wanted = rows.answer_bt[:, 1:]
+    every = torch.ones_like(rows.ids_bt)
+    logits_nv = model(input_ids=rows.ids_bt, attention_mask=every, use_cache=False).logits[:, :-1][wanted]
+    return _placed(picked(logits_nv, rows.ids_bt[rows.answer_bt], temperature), rows)
+
+
+def logprobs_of(model: Any, states_btd: Tensor, rows: Rows, *, temperature: float = 1.0) -> Tensor:
+    """The same from hidden states that are already there; for models whose logits are a plain projection."""
+    states_nd = states_btd[:, :-1][rows.answer_bt[:, 1:]]  # a token is predicted at the place before it
+    head = model.get_output_embeddings()
+    parts = [
+        picked(head(states), targets, temperature)
+        for states, targets in zip(
+            states_nd.split(CHUNK), rows.ids_bt[rows.answer_bt].split(CHUNK), strict=True
+        )
+    ]
+    return _placed(torch.cat(parts), rows)
+
+
+def _placed(logps_n: Tensor, rows: Rows) -> Tensor:
+    """Numbers of answer tokens at those tokens' places, bt."""
+    empty_bt = torch.zeros(rows.ids_bt.shape, dtype=logps_n.dtype, device=logps_n.device)
+    return empty_bt.masked_scatter(rows.answer_bt, logps_n)
 
 
 def picked(logits_nv: Tensor, targets_n: Tensor, temperature: float = 1.0) -> Tensor:

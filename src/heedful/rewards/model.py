@@ -82,7 +82,7 @@ class RewardModel(nn.Module):
         if "quality" in self.objectives:
             place = self.objectives.index("quality")
             action = at_call[:, place] + self.heads.belief * points.call_logp
-            quality = action + at_end[:, place]
+            quality = action + at_end[:, place] + self.heads.sense * points.worst_logp
         if "safety" in self.objectives:
             violation = at_end[:, self.objectives.index("safety")]
         return Readings(quality, action, violation)

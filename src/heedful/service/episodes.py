@@ -29,8 +29,9 @@ def begin_episode(visit: Visiting, episode: EpisodeIn) -> Response:
     return reply(kept, status=201 if fresh else 200)
 
 
-def end_episode(visit: Visiting, id: str, end: EpisodeEnd) -> Response:
+def end_episode(visit: Visiting, id: str, end: EpisodeEnd | None = None) -> Response:
     """The task is over, for all agents that worked on it."""
+    end = end or EpisodeEnd()
     ended = road.end_episode(
         visit.parts,
         visit.tenant,

@@ -79,8 +79,11 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _pydantics(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = [{**one, "loc": one["loc"][1:]} for one in error.errors()]  # without "body", "query", "path"
-    return answer(invalid(errors, error.body))  # type: ignore[arg-type]
+    errors = error.errors()
+    beside = [one for one in errors if one["loc"][0] != "body"]  # in the query or the address
+    given = {one["loc"][1]: one["input"] for one in beside} if beside else error.body
+    shown = [{**one, "loc": one["loc"][1:]} for one in beside or errors]
+    return answer(invalid(shown, given))  # type: ignore[arg-type]
 
 
 async def _starlettes(request: Request, error: Exception) -> Response:

@@ -11,12 +11,12 @@ from starlette.responses import Response
 from heedful import road
 from heedful.access.permissions import Action, require
 from heedful.domain.access import Scope
-from heedful.domain.ids import ItemId, PersonId, QueueId, check_id
+from heedful.domain.ids import ItemId, PersonId, check_id
 from heedful.domain.labeling import Item, ItemState, Queue
 from heedful.errors import InvalidInput, NotAllowed
 from heedful.service.episodes import keep_once
 from heedful.service.routes import Route, Visit, Visiting, known, reply
-from heedful.wire import GoldIn, Leased, LeaseIn, QueueIn
+from heedful.wire import GoldIn, LeaseIn, QueueIn, Work
 
 
 def make_queue(visit: Visiting, queue: QueueIn) -> Response:
@@ -40,16 +40,12 @@ def get_queue(visit: Visiting, id: str) -> Response:
     return reply({"queue": queue, "state": state})
 
 
-def lease(visit: Visiting, id: str, asked: LeaseIn) -> Response:
+def lease(visit: Visiting, id: str, asked: LeaseIn | None = None) -> Response:
     """Work for a rater, for a while. A rater's key speaks for its own person and for nobody else."""
-    taken = road.lease(
-        visit.parts,
-        visit.tenant,
-        QueueId(check_id(id, "queue")),
-        _rater(visit, asked),
-        limit=asked.limit,
-    )
-    return reply({"assignments": [Leased.of(assignment, item) for assignment, item in taken]})
+    asked = asked or LeaseIn()
+    queue = known(visit, Queue, id)
+    taken = road.lease(visit.parts, visit.tenant, queue.id, _rater(visit, asked), limit=asked.limit)
+    return reply(Work.of(queue, taken))
 
 
 def _rater(visit: Visit, asked: LeaseIn) -> PersonId:
@@ -84,7 +80,7 @@ def set_gold(visit: Visiting, id: str, gold: GoldIn) -> Response:
 ROUTES = (
     Route(method="POST", path="/v1/queues", action=Action.ASK, handler=make_queue, status=201, gives=Queue),
     Route(method="GET", path="/v1/queues", action=Action.READ, handler=list_queues),
-    Route(method="POST", path="/v1/queues/{id:path}/lease", action=Action.JUDGE, handler=lease),
+    Route(method="POST", path="/v1/queues/{id:path}/lease", action=Action.JUDGE, handler=lease, gives=Work),
     Route(method="GET", path="/v1/queues/{id:path}", action=Action.READ, handler=get_queue),
     Route(method="GET", path="/v1/items", action=Action.READ_TEXT, handler=list_items),
     Route(

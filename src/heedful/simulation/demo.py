@@ -31,7 +31,7 @@ from heedful.blobs.directory import DirectoryBlobs
 from heedful.client import AsyncClient, ask
 from heedful.domain.ids import RunId
 from heedful.engine.local import LocalEngine
-from heedful.errors import HeedfulError
+from heedful.errors import HeedfulError, NotFound
 from heedful.simulation import crowd, exam
 from heedful.simulation.demonstrations import demonstrate, poisoned
 from heedful.simulation.fleet import Fleet, send
@@ -60,6 +60,9 @@ class Size:
     iterations: int = 12
     exam: int = 2000
     gold_items: int = 40
+    compared: int = 100  # episodes on each side before success is compared
+    margin: float = 0.03
+    reward_accuracy: float = 0.6
 
 
 QUICK = Size(
@@ -72,6 +75,9 @@ QUICK = Size(
     iterations=2,
     exam=200,
     gold_items=10,
+    compared=20,
+    margin=0.9,
+    reward_accuracy=0.0,
 )
 
 
@@ -88,7 +94,14 @@ def settings(seed: int, size: Size) -> dict[str, Any]:
             "grpo": {"iterations": size.iterations},
         },
         "datasets": {"min_preferences": min(100, size.judgements)},
-        "releases": {"steps": list(STEPS), "episodes": 100, "step_episodes": 30, "look_seconds": 0.3},
+        "gates": {"reward_accuracy": size.reward_accuracy},
+        "releases": {
+            "steps": list(STEPS),
+            "margin": size.margin,
+            "episodes": size.compared,
+            "step_episodes": 30,
+            "look_seconds": 0.3,
+        },
     }
 
 
@@ -106,7 +119,8 @@ class Story:
         begun = time.monotonic()
         task = asyncio.ensure_future(doing)
         columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-        with Progress(*columns, console=self.console, transient=True) as bar:
+        live = self.console.is_terminal
+        with Progress(*columns, console=self.console, transient=True, disable=not live) as bar:
             line = bar.add_task(title, total=None)
             while not task.done():
                 await asyncio.wait({task}, timeout=0.25)
@@ -116,7 +130,7 @@ class Story:
         result = await task
         self.chapters.append((title, seconds))
         said = f"  [dim]{result}[/dim]" if isinstance(result, str) else ""
-        self.console.print(f"[green]✓[/green] {title} [dim]({seconds:.0f} s)[/dim]{said}")
+        self.console.print(f"[green]✓[/green] {title} [dim]({seconds:.0f} s)[/dim]{said}", soft_wrap=True)
         return result
 
 
@@ -180,12 +194,13 @@ async def _demo(directory: Path, seed: int, size: Size, console: Console) -> dic
         )
         start = (await client.cycle("demo-imitate"))["policy"]
 
-        await story.chapter(
-            "The fleet works, people react",
-            _work(fleet, Random(f"tickets {seed}"), size.tickets),
-            watch=lambda: f"{fleet.worked} tickets, {fleet.sent} pieces of feedback",
-        )
-        await client.start_cycle(AGENT, kind="improve", id="demo-improve")
+        if not await _begun(client, "demo-improve"):
+            await story.chapter(
+                "The fleet works, people react",
+                _work(fleet, Random(f"tickets {seed}"), size.tickets),
+                watch=lambda: f"{fleet.worked} tickets, {fleet.sent} pieces of feedback",
+            )
+            await client.start_cycle(AGENT, kind="improve", id="demo-improve")
         await story.chapter("Raters compare answers", _judge(client, raters, Random(f"crowd {seed}"), size))
         await story.chapter(
             "A reward model learns what people want",
@@ -277,6 +292,14 @@ async def _cycle(
 ) -> str:
     await client.start_cycle(AGENT, kind=kind, id=id, options=options or {})
     return await _until(client, id, set(until))
+
+
+async def _begun(client: AsyncClient, id: str) -> bool:
+    try:
+        await client.cycle(id)
+    except NotFound:
+        return False
+    return True
 
 
 async def _until(client: AsyncClient, id: str, stages: set[str]) -> str:

@@ -123,7 +123,9 @@ class SqlStore:
         question = narrowed(select(table.c.body).where(table.c.tenant == tenant), kind, where, self.dialect)
         if after is not None:
             question = question.where(table.c.seq > after)
-        question = question.order_by(in_order(kind, where, newest_first=newest_first)).limit(limit)
+        question = question.order_by(in_order(kind, where, self.dialect, newest_first=newest_first)).limit(
+            limit
+        )
         with self.reading() as connection:
             bodies = connection.execute(question).scalars().all()
         return [codec.decode(kind, body) for body in bodies]

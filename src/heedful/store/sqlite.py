@@ -24,7 +24,7 @@ from heedful.store.owner import Owner
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_BYTES = 16 << 20  # of write-ahead log, before it is copied into the database
+CHECKPOINT_BYTES = 32 << 20  # of write-ahead log, before it is copied into the database
 READERS = 8  # connections kept; more are opened under load
 BUSY_SECONDS = 10.0
 FIXED = (3, 51, 3)  # the first version without the write-ahead log bug
@@ -48,6 +48,7 @@ class SqliteFile:
         self._owner: Owner | None = None
         self._writer: Connection | None = None
         self._patience = CHECKPOINT_BYTES
+        self.readers = self._engine("ro", pool=True)  # connects when first asked
         if read_only:
             if not self.path.is_file():
                 raise Misconfigured(
@@ -55,7 +56,6 @@ class SqliteFile:
                 )
         else:
             self._own(name)
-        self.readers = self._engine("ro", pool=True)
         if read_only:
             try:
                 with self.readers.connect() as connection:
@@ -118,7 +118,7 @@ class SqliteFile:
             if self._wal.stat().st_size < self._patience:
                 return
             busy = self._checkpoint("TRUNCATE")
-        except (OSError, DBAPIError) as error:
+        except (OSError, self._driver.Error) as error:
             log.warning("checkpoint failed", extra={"reason": str(error)})
             busy = True
         # A reader that takes long keeps the log from being emptied: let it grow before asking again.
@@ -135,8 +135,7 @@ class SqliteFile:
             raw.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
     def close(self) -> None:
-        if hasattr(self, "readers"):
-            self.readers.dispose()
+        self.readers.dispose()
         if self._writer is not None:
             self._writer.close()
             self._writer.engine.dispose()

@@ -43,6 +43,8 @@ class Database(Protocol):
 @dataclass(frozen=True, slots=True)
 class Job:
     batch: Prepared
+    rows: int
+    size: int  # bytes
     future: Future[Outcome] = field(default_factory=Future)
 
 
@@ -58,8 +60,8 @@ class Writer:
         self._thread.start()
 
     def submit(self, batch: Prepared) -> Future[Outcome]:
-        job = Job(batch)
         rows, size = batch.rows, batch.bytes
+        job = Job(batch, rows, size)
         with self._changed:
             if self._closed:
                 raise Unavailable("the store is closed")
@@ -84,7 +86,10 @@ class Writer:
     def _run(self) -> None:
         while jobs := self._next():
             self._settle([job for job in jobs if job.future.set_running_or_notify_cancel()])
-            self._database.settle()
+            try:
+                self._database.settle()
+            except Exception:  # the thread must live: without it nobody is answered
+                log.exception("settling failed")
 
     def _next(self) -> list[Job]:
         """What waits, up to a group's rows; empty when the writer is closed and nothing waits."""
@@ -92,12 +97,12 @@ class Writer:
             self._changed.wait_for(lambda: self._waiting or self._closed)
             jobs: list[Job] = []
             room = GROUP_ROWS
-            while self._waiting and (not jobs or self._waiting[0].batch.rows <= room):
+            while self._waiting and (not jobs or self._waiting[0].rows <= room):
                 job = self._waiting.popleft()
                 jobs.append(job)
-                room -= job.batch.rows
-                self._rows -= job.batch.rows
-                self._bytes -= job.batch.bytes
+                room -= job.rows
+                self._rows -= job.rows
+                self._bytes -= job.size
             return jobs
 
     def _settle(self, jobs: Sequence[Job]) -> None:

@@ -88,7 +88,7 @@ class GrpoSpec(BaseModel):
     clip: float = Field(0.2, gt=0)
     """How far a token's probability may move for gain within one iteration."""
 
-    kl: float = Field(0.25, ge=0)
+    kl: float = Field(0.3, ge=0)
     """Price of one nat of distance to the start, in group standard deviations of reward."""
 
     brake: float | None = Field(2.0, gt=0)

@@ -38,8 +38,8 @@ RECORDS = {
         "episode sibling_of? release? at policy agent purpose",
     ),
     "feedback": (
-        "turn:text item:text episode:text by:text at:big queue:text policy:text source:text form:text mark:real "
-        "quality:real pick:text alone:text",
+        "turn:text item:text episode:text by:text at:big queue:text policy:text source:text form:text "
+        "mark:real quality:real pick:text alone:text",
         "turn? item? episode? by? queue? policy? source form alone?",
     ),
     "queue": ("name:text", "name"),

@@ -1,0 +1,152 @@
+"""A run: what went in is written down before, what came out after, and asking again changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from factories import NOW, TENANT, make_policy, make_reward_model
+from heedful.blobs.directory import DirectoryBlobs
+from heedful.domain.clock import SetClock
+from heedful.domain.ids import Digest, RunId
+from heedful.domain.models import Run, RunState
+from heedful.engine.protocol import Progress
+from heedful.errors import TrainingFailed
+from heedful.registry import runs, versions
+from heedful.store.sql import SqlStore, open_store
+
+ID = RunId("cycle.fit")
+Task = Callable[[Mapping[str, Any], Path], dict[str, Any]]
+
+
+class HereEngine:
+    """Runs a function of this process: the shortest engine."""
+
+    def __init__(self, root: Path, task: Task) -> None:
+        self._root = root
+        self.task = task
+        self.asked: list[Mapping[str, Any]] = []
+
+    def work(self, run: RunId) -> Path:
+        return self._root / run
+
+    def run(
+        self, task: str, spec: Mapping[str, Any], *, run: RunId, progress: Progress | None = None
+    ) -> dict[str, Any]:
+        self.asked.append(spec)
+        return self.task(spec, self.work(run))
+
+    def close(self) -> None:
+        return None
+
+
+class Bench:
+    """One tenant's store, blobs and an engine."""
+
+    def __init__(self, root: Path, store: SqlStore, task: Task) -> None:
+        self.store = store
+        self.blobs = DirectoryBlobs(root / "blobs")
+        self.engine = HereEngine(root / "runs", task)
+        (root / "base").mkdir()
+        (root / "base" / "weights").write_text("w0")
+        self.base = Digest(self.blobs.put_tree(root / "base"))
+
+    def execute(self, rows: str = "rows", *, rate: float = 0.1) -> Run:
+        return runs.execute(
+            "tasks:fit",
+            lambda at: {"rows": at["rows"], "model": at["model"], "rate": rate},
+            id=ID,
+            tenant=TENANT,
+            files={"rows": Digest(self.blobs.put_bytes(rows.encode()))},
+            trees={"model": self.base},
+            store=self.store,
+            blobs=self.blobs,
+            engine=self.engine,
+            clock=SetClock(NOW),
+        )
+
+    def recorded(self) -> Run | None:
+        return self.store.get(Run, TENANT, ID)
+
+
+def fit(spec: Mapping[str, Any], work: Path) -> dict[str, Any]:
+    (work / "model").mkdir()
+    (work / "model" / "weights").write_text(
+        f"{Path(spec['model'], 'weights').read_text()} + {Path(spec['rows']).read_text()}"
+    )
+    (work / "curve.jsonl").write_text("{}\n")
+    return {
+        "model": str(work / "model"),
+        "curve": str(work / "curve.jsonl"),
+        "lost": str(work / "never written"),
+        "steps": 3,
+        "report": {"quality": {"accuracy": 0.75}},
+        "note": "words are no figures",
+    }
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    store = open_store(f"sqlite:///{tmp_path / 'heedful.db'}")
+    yield Bench(tmp_path, store, fit)
+    store.close()
+
+
+def test_outputs_are_kept_in_the_blobs_and_numbers_are_figures(bench: Bench, tmp_path: Path) -> None:
+    run = bench.execute()
+    assert run == bench.recorded()
+    assert (run.state, run.ended_at, run.error) == (RunState.DONE, NOW, None)
+    assert run.figures == {"steps": 3.0, "report.quality.accuracy": 0.75}
+    assert (set(run.inputs), set(run.outputs)) == ({"rows", "model"}, {"model", "curve"})
+    bench.blobs.materialise(run.outputs["model"], tmp_path / "out")
+    assert (tmp_path / "out" / "weights").read_text() == "w0 + rows"
+    assert bench.blobs.get_bytes(run.outputs["curve"]) == b"{}\n"
+
+
+def test_a_finished_run_is_handed_back_as_it_was(bench: Bench) -> None:
+    first = bench.execute()
+    assert bench.execute("other rows", rate=9.0) == first
+    assert len(bench.engine.asked) == 1
+
+
+def test_a_run_that_was_cut_off_goes_on_with_what_it_began_with(bench: Bench, tmp_path: Path) -> None:
+    def cut_off(spec: Mapping[str, Any], work: Path) -> dict[str, Any]:
+        raise SystemExit
+
+    bench.engine.task = cut_off
+    with pytest.raises(SystemExit):
+        bench.execute("rows of monday", rate=0.1)
+    begun = bench.recorded()
+    assert begun is not None
+    assert (begun.state, begun.spec["rate"]) == (RunState.RUNNING, 0.1)
+
+    bench.engine.task = fit
+    run = bench.execute("rows of tuesday", rate=0.2)
+    assert bench.engine.asked[0] == bench.engine.asked[1] == run.spec
+    assert (run.inputs, run.spec) == (begun.inputs, begun.spec)
+    bench.blobs.materialise(run.outputs["model"], tmp_path / "out")
+    assert (tmp_path / "out" / "weights").read_text() == "w0 + rows of monday"
+
+
+def test_a_run_that_fails_says_why_and_may_be_tried_again(bench: Bench) -> None:
+    def fail(spec: Mapping[str, Any], work: Path) -> dict[str, Any]:
+        raise TrainingFailed("the loss is not a number")
+
+    bench.engine.task = fail
+    for _ in range(2):
+        with pytest.raises(TrainingFailed):
+            bench.execute()
+        failed = bench.recorded()
+        assert failed is not None
+        assert (failed.state, failed.error) == (RunState.FAILED, "the loss is not a number")
+    bench.engine.task = fit
+    assert bench.execute().state is RunState.DONE
+
+
+def test_versions_count_up_from_the_highest() -> None:
+    assert versions.next_version([]) == 1
+    assert versions.next_version([make_policy(version=4), make_policy(version=2)]) == 5
+    assert versions.next_version([make_reward_model(version=1)]) == 2

@@ -1,0 +1,197 @@
+"""The tasks that change weights: they learn, they stop in time, and the same spec gives the same bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from heedful.errors import InvalidInput, Misconfigured
+from heedful.lm.decode import Sampler
+from heedful.lm.load import load
+from heedful.lm.records import read_records, write_records
+from heedful.training import grpo, sft
+
+SHAPE = {"width": 32, "layers": 2, "heads": 2, "positions": 48, "vocabulary": 320}
+QUESTIONS = ("where is it", "it broke", "i want my money", "stop it")
+ANSWERS = ("[a] yes of course.", "[b] no we can not.", "[a] no we can not.", "[b] yes of course.")
+
+REWARDS = '''
+import numpy as np
+
+class Likes:
+    def __init__(self, what): self.what = what
+    def score(self, prompts, answers):
+        assert len(prompts) == len(answers)
+        return {"quality": np.array([float(self.what in answer) for answer in answers])}
+
+class Indifferent:
+    def score(self, prompts, answers):
+        return {"quality": np.zeros(len(answers)), "violation": np.full(len(answers), 0.5)}
+
+class Split:
+    """Likes [a] in the call and nothing else."""
+    def score(self, prompts, answers):
+        call = np.array([float(answer.startswith("[a]")) for answer in answers])
+        return {"quality": call, "quality_action": call}
+
+def likes(what): return Likes(what)
+def indifferent(what): return Indifferent()
+def split(what): return Split()
+'''
+
+
+def silent(step: int, values: Mapping[str, float]) -> None:
+    pass
+
+
+def demonstrations(path: Path) -> Path:
+    random = Random(0)
+    rows = (
+        {"prompt": prompt(random.choice(QUESTIONS)), "answer": random.choice(ANSWERS)} for _ in range(300)
+    )
+    write_records(path, rows)
+    return path
+
+
+def prompt(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+@pytest.fixture(scope="module")
+def first(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A policy that says each of the four answers about equally often."""
+    work = tmp_path_factory.mktemp("first")
+    demonstrations(work / "demonstrations.jsonl")
+    write_records(work / "prompts.jsonl", ({"prompt": prompt(question)} for question in QUESTIONS))
+    spec = {"demonstrations": str(work / "demonstrations.jsonl"), "tiny": SHAPE, "steps": 80, "rate": 1e-2}
+    sft.run(spec, work, silent)
+    return work
+
+
+@pytest.fixture
+def rewards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "rewards_of_this_test.py").write_text(REWARDS, encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    return "rewards_of_this_test"
+
+
+def spec(first: Path, reward: str, **rest: Any) -> dict[str, Any]:
+    return {
+        "model": str(first / "model"),
+        "prompts": str(first / "prompts.jsonl"),
+        "reward": reward,
+        "reward_model": "yes",
+        "batch": 8,
+        "iterations": 5,
+        "max_tokens": 10,
+        "rate": 3e-3,
+        "warmup": 1,
+    } | rest
+
+
+def share(model: str | Path, what: str) -> float:
+    groups = Sampler(load(model)).sample([prompt(question) for question in QUESTIONS], 50, max_tokens=10)
+    return sum(what in sample.text for group in groups for sample in group) / 200
+
+
+def test_a_model_learns_to_answer_as_it_was_shown(first: Path) -> None:
+    groups = Sampler(load(first / "model")).sample([prompt(QUESTIONS[0])], 100, max_tokens=10)
+    known = sum(sample.text in ANSWERS and sample.finish_reason == "stop" for sample in groups[0])
+    assert known >= 90
+    assert 0.25 < share(first / "model", "yes") < 0.75
+
+
+def test_the_same_spec_gives_the_same_bytes(first: Path, tmp_path: Path) -> None:
+    spec = {"demonstrations": str(first / "demonstrations.jsonl"), "tiny": SHAPE, "steps": 12}
+    weights = []
+    for name, seed in (("one", 3), ("two", 3), ("other", 4)):
+        out = sft.run(spec | {"seed": seed}, tmp_path / name, silent)
+        weights.append((Path(out["model"]) / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+    assert weights[0] != weights[2]
+
+
+def test_training_goes_on_from_a_given_model(first: Path, tmp_path: Path) -> None:
+    write_records(
+        tmp_path / "d.jsonl", [{"prompt": prompt("it broke"), "answer": ANSWERS[1], "weight": 2.0}] * 40
+    )
+    seen: list[int] = []
+    out = sft.run(
+        {
+            "demonstrations": str(tmp_path / "d.jsonl"),
+            "model": str(first / "model"),
+            "steps": 20,
+            "warmup": 2,
+        },
+        tmp_path,
+        lambda step, values: seen.append(step),
+    )
+    assert seen == list(range(1, 21))
+    assert share(out["model"], "no") > 0.9
+
+
+def test_what_is_rewarded_becomes_more_frequent(first: Path, rewards: str, tmp_path: Path) -> None:
+    out = grpo.run(spec(first, f"{rewards}:likes", brake=None, kl=0.0), tmp_path, silent)
+    assert share(out["model"], "yes") > share(first / "model", "yes") + 0.25
+    assert out["reward_after"] > out["reward_before"]
+    assert out["stopped"] == "done"
+
+
+def test_the_same_seed_optimises_to_the_same_bytes(first: Path, rewards: str, tmp_path: Path) -> None:
+    weights = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        out = grpo.run(spec(first, f"{rewards}:likes", iterations=2), tmp_path / name, silent)
+        weights.append((Path(out["model"]) / "model.safetensors").read_bytes())
+    assert weights[0] == weights[1]
+
+
+def test_the_brake_keeps_the_last_weights_within_reach(first: Path, rewards: str, tmp_path: Path) -> None:
+    out = grpo.run(
+        spec(first, f"{rewards}:likes", brake=0.1, kl=0.0, iterations=20, rate=5e-3), tmp_path, silent
+    )
+    curve = read_records(Path(out["curve"]))
+    assert out["stopped"] == "brake"
+    assert curve[0]["kl"] == pytest.approx(0.0, abs=1e-6)
+    assert curve[-1]["kl"] > 0.1 >= out["kl"] == curve[out["iterations"]]["kl"]
+    assert len(curve) == out["iterations"] + 2
+    assert share(out["model"], "yes") < 0.9
+
+
+def test_without_a_difference_nothing_moves(first: Path, rewards: str, tmp_path: Path) -> None:
+    out = grpo.run(spec(first, f"{rewards}:indifferent", iterations=2), tmp_path, silent)
+    curve = read_records(Path(out["curve"]))
+    assert [row["silent_groups"] for row in curve] == [1.0, 1.0, 1.0]
+    assert curve[0]["reward"] == pytest.approx(-0.5 * 1.5 - curve[0]["truncated"])
+    before = (first / "model" / "model.safetensors").read_bytes()
+    assert (Path(out["model"]) / "model.safetensors").read_bytes() == before
+
+
+def test_a_reward_of_the_call_leaves_the_prose_alone(first: Path, rewards: str, tmp_path: Path) -> None:
+    out = grpo.run(spec(first, f"{rewards}:split", brake=None, kl=0.05), tmp_path, silent)
+    assert share(out["model"], "[a]") > share(first / "model", "[a]") + 0.2
+    assert abs(share(out["model"], "yes") - share(first / "model", "yes")) < 0.2
+
+
+def test_a_reward_that_is_not_there_is_told_plainly(first: Path, tmp_path: Path) -> None:
+    for path in ("no.such.module:load", "heedful.errors:nothing", "heedful.errors", "heedful.lm.tiny:PAD"):
+        with pytest.raises(Misconfigured):
+            grpo.run(spec(first, path), tmp_path, silent)
+
+
+def test_a_misspelt_setting_or_an_empty_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError):
+        sft.run({"demonstrations": "x", "step": 3}, tmp_path, silent)
+    (tmp_path / "empty.jsonl").write_text("")
+    with pytest.raises(InvalidInput, match="no demonstrations"):
+        sft.run({"demonstrations": str(tmp_path / "empty.jsonl")}, tmp_path, silent)
+    (tmp_path / "odd.jsonl").write_text('{"prompt": []}\n')
+    with pytest.raises(InvalidInput, match=r"odd\.jsonl:1 has no answer"):
+        sft.run({"demonstrations": str(tmp_path / "odd.jsonl")}, tmp_path, silent)
