@@ -38,7 +38,7 @@ AGENT = "triage"
 CLIENTS = 12
 START_SECONDS = 120.0  # a shared core can be asleep for a while
 LOAD_SECONDS = (0.2, 1.5)  # between a start and a kill
-KILLS, KILLS_QUICK = 50, 20
+KILLS, KILLS_QUICK = 50, 12  # on each database
 
 
 @dataclass

@@ -226,7 +226,8 @@ def poisoned_policy(first: str, work: Path, random: Random, args: argparse.Names
 
 
 def good(result: Record) -> bool:
-    """The bars that every seed must clear."""
+    """The bars for every seed. The planted policy must be clearly bad, or a gate proves nothing."""
+    planted = result.get("poisoned", {"violation_rate": 1.0, "right_action": 0.0})
     return bool(
         result["right_action_before"] >= 0.45
         and result["violation_rate_before"] >= 0.10
@@ -235,6 +236,7 @@ def good(result: Record) -> bool:
         and result["right_action_after"] >= 0.80
         and result["violation_rate_after"] <= 0.03
         and result["right_action_gain_low"] > 0
+        and (planted["violation_rate"] > 0.4 or planted["right_action"] < 0.3)
     )
 
 
@@ -254,10 +256,10 @@ def main() -> None:
         parser.add_argument(f"--{task}", default="{}", help="JSON put over this task's spec")
     args = parser.parse_args()
     if args.quick:
-        args.demonstrations, args.pairs, args.flags, args.held_out = 1000, 300, 300, 200
-        args.sft = json.dumps({"steps": 60} | json.loads(args.sft))
+        args.demonstrations, args.pairs, args.flags, args.corrections, args.held_out = 800, 150, 150, 10, 100
+        args.sft = json.dumps({"steps": 40, "tiny": {"width": 64, "layers": 2}} | json.loads(args.sft))
         args.fit = json.dumps({"epochs": 1.0} | json.loads(args.fit))
-        args.grpo = json.dumps({"iterations": 2} | json.loads(args.grpo))
+        args.grpo = json.dumps({"iterations": 1, "batch": 8} | json.loads(args.grpo))
     results = []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as temporary:
@@ -266,11 +268,29 @@ def main() -> None:
                 (work / part).mkdir(parents=True, exist_ok=True)
             results.append(one_seed(seed, args, work))
         print(json.dumps(results[-1]), flush=True)
-    names = [name for name in results[0] if isinstance(results[0][name], float)]
-    worst = {name: [round(result[name], 3) for result in results] for name in names}
-    seconds = [result["seconds"] for result in results]
-    ok = all(good(result) for result in results)
-    print("RESULT " + json.dumps(worst | {"seeds": args.seeds, "seconds": seconds, "ok": ok}))
+    print("RESULT " + json.dumps(summary(results)))
+
+
+def summary(results: list[Record]) -> Record:
+    """Means over the seeds, the worst of each, and whether every seed cleared the bars."""
+    names = [name for name, value in results[0].items() if isinstance(value, float)]
+    values = {name: [result[name] for result in results] for name in names}
+    falling = {name for name in names if name.startswith("violation_rate")}
+    stages = results[0]["seconds"]
+    return {
+        **{name: round(float(np.mean(found)), 4) for name, found in values.items()},
+        "worst": {
+            name: round(max(found) if name in falling else min(found), 4) for name, found in values.items()
+        },
+        "poisoned_violation_rate": min(
+            (result["poisoned"]["violation_rate"] for result in results if "poisoned" in result), default=None
+        ),
+        "seconds": {
+            stage: round(float(np.median([r["seconds"][stage] for r in results])), 1) for stage in stages
+        },
+        "seeds": [result["seed"] for result in results],
+        "ok": all(good(result) for result in results),
+    }
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ LIMIT_MS = 100.0
 TURNS_PER_EPISODE = 4
 EPISODES_PER_RELEASE = 1_000  # what a release sees before it is decided
 TURNS_PER_ITEM = 20
-AGENTS, POLICIES, QUEUES, RATERS, TENANTS = 5, 25, 10, 40, 2
+AGENTS, POLICIES, QUEUES, RATERS, TENANTS = 4, 24, 10, 40, 2
 START = datetime(2026, 6, 1, tzinfo=UTC)
 DAYS = 30
 BATCH = 50  # episodes in one commit
@@ -204,7 +204,7 @@ def episode(tenant: TenantId, number: int, at: datetime, random: Random) -> Iter
 
 
 def turn(tenant: TenantId, episode: EpisodeId, number: int, place: int, at: datetime, random: Random) -> Turn:
-    policy = PolicyId(f"p{random.randrange(POLICIES)}")
+    policy = PolicyId(f"p{AGENTS * random.randrange(POLICIES // AGENTS) + place % AGENTS}")  # its agent's own
     return Turn(
         id=TurnId(f"t{number}.{place}"),
         tenant=tenant,
@@ -331,7 +331,7 @@ def questions(views: Views, episodes: int) -> dict[str, Callable[[Random], objec
         "turns": lambda random: views.turns(TENANT, before=before(random)),
         "turns_of_agent": lambda random: views.turns(TENANT, agent=agent(random), before=before(random)),
         "turns_of_policy": lambda random: views.turns(
-            TENANT, agent=agent(random), policy=PolicyId(f"p{random.randrange(POLICIES)}")
+            TENANT, policy=PolicyId(f"p{random.randrange(POLICIES)}"), before=before(random)
         ),
         "turns_of_episode": lambda random: views.turns(
             TENANT, episode=EpisodeId(f"e{random.randrange(episodes)}")

@@ -16,7 +16,7 @@ def die_with_parent() -> None:
     """Called once, at the child's start."""
 
     def wait() -> None:
-        # Not through sys.stdin: its lock, held by this thread, would abort the interpreter at every normal end.
+        # Not through sys.stdin: its lock, held by this thread, would abort the interpreter at its normal end.
         while os.read(0, 1024):
             pass
         os._exit(ORPHANED)

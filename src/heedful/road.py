@@ -1,8 +1,8 @@
 """The road: one short function per stop, in the order in which feedback travels.
 
 A person says something about an agent's answer (`hear`), and some stops later the fleet runs other weights
-(`release`, `decide`). Each function reads from the parts, calls the pure thinking of its room, and writes once.
-What has a `once` may be repeated after a crash: the second time it finds what the first time left.
+(`release`, `decide`). Each function reads from the parts, calls the pure thinking of its room, and writes
+once. What has a `once` may be repeated after a crash: the second time it finds what the first time left.
 """
 
 from __future__ import annotations
@@ -68,6 +68,7 @@ from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
 CHUNK = 200  # records per commit where there are many
+JUDGING = ("choice", "correction", "violation")  # forms of feedback that a reward model learns from
 AT_ONCE = 64  # questions that wait for inference together
 
 
@@ -104,7 +105,7 @@ class Heard:
     error: HeedfulError | None = None
 
 
-# -- 0: an agent asks, a policy answers ------------------------------------------------------------------------
+# -- 0: an agent asks, a policy answers ----------------------------------------------------------------------
 
 
 def standing(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Standing]:
@@ -131,7 +132,7 @@ def end_episode(
     return ended
 
 
-# -- 1: somebody says something about it -----------------------------------------------------------------------
+# -- 1: somebody says something about it ---------------------------------------------------------------------
 
 
 def hear(parts: Parts, tenant: TenantId, said: Sequence[Feedback], *, actor: str) -> list[Heard]:
@@ -175,7 +176,7 @@ def _heard(parts: Parts, said: Feedback, what: Future[Any] | HeedfulError) -> He
         return Heard(id=said.id, kept=False, error=error)
 
 
-# -- 2: people are asked, and their answers are added up -------------------------------------------------------
+# -- 2: people are asked, and their answers are added up -----------------------------------------------------
 
 
 async def candidates(
@@ -316,25 +317,38 @@ def agree(parts: Parts, tenant: TenantId, queue: QueueId) -> int:
     return new
 
 
-# -- 3: verdicts become a dataset ------------------------------------------------------------------------------
+# -- 3: verdicts become a dataset ----------------------------------------------------------------------------
 
 
-def freeze(parts: Parts, tenant: TenantId, name: str, *, only: Mapping[str, Any] | None = None) -> Dataset:
-    """Everything that was said so far, as rows that never change again.
-
-    `only` narrows the feedback by its indexed fields. The same evidence gives the same dataset.
-    """
-    feedback = parts.store.find(Feedback, tenant, where=only, limit=None)
-    verdicts = [] if only else parts.store.find(Verdict, tenant, limit=None)
+def freeze_judged(parts: Parts, tenant: TenantId, name: str) -> Dataset:
+    """What people think of answers, so far: verdicts, corrections and checks."""
+    feedback = parts.store.find(Feedback, tenant, where={"form": JUDGING}, limit=None)
+    verdicts = parts.store.find(Verdict, tenant, limit=None)
     wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
     turns = {TurnId(id): turn for id, turn in parts.store.get_many(Turn, tenant, sorted(wanted)).items()}
-    others = _not_chosen(feedback, verdicts)
     rows: list[Row] = [
-        *build.from_choice_verdicts(verdicts, turns, others),
+        *build.from_choice_verdicts(verdicts, turns, _not_chosen(feedback, verdicts)),
         *build.from_corrections(feedback, turns),
         *build.from_checks(feedback, turns),
-        *build.from_demonstrations(feedback),
     ]
+    return _freeze(parts, tenant, name, rows)
+
+
+def freeze_shown(
+    parts: Parts, tenant: TenantId, name: str, *, only: Mapping[str, Any] | None = None
+) -> Dataset:
+    """What people showed, so far: demonstrations. `only` narrows them by indexed fields, such as who they are by."""
+    where = {**(only or {}), "form": "demonstration"}
+    return _freeze(
+        parts,
+        tenant,
+        name,
+        build.from_demonstrations(parts.store.find(Feedback, tenant, where=where, limit=None)),
+    )
+
+
+def _freeze(parts: Parts, tenant: TenantId, name: str, rows: Sequence[Row]) -> Dataset:
+    """Rows that never change again. The same evidence gives the same dataset."""
     frozen = freezing.frozen(rows, holdout=parts.datasets.holdout)
     id = DatasetId(f"{name}@{frozen.digest.split(':')[1][:12]}")
     known = parts.store.get(Dataset, tenant, id)
@@ -376,7 +390,7 @@ def _not_chosen(feedback: Iterable[Feedback], verdicts: Iterable[Verdict]) -> di
     return lost
 
 
-# -- 4: the dataset becomes a judge ----------------------------------------------------------------------------
+# -- 4: the dataset becomes a judge --------------------------------------------------------------------------
 
 
 def fit(
@@ -435,7 +449,7 @@ def fit(
     return model
 
 
-# -- 5: the judge changes the policy ---------------------------------------------------------------------------
+# -- 5: the judge changes the policy -------------------------------------------------------------------------
 
 
 def imitate(
@@ -510,7 +524,7 @@ def improve(
     return validate(parts, tenant, tuned.id, prompts=held_out, once=f"{once}/validate")
 
 
-# -- 6: weights get a name, and are looked at before anybody meets them ----------------------------------------
+# -- 6: weights get a name, and are looked at before anybody meets them --------------------------------------
 
 
 def register(
@@ -604,7 +618,7 @@ def validate(parts: Parts, tenant: TenantId, policy: PolicyId, *, prompts: Diges
     return found
 
 
-# -- 7: the fleet gets it bit by bit ---------------------------------------------------------------------------
+# -- 7: the fleet gets it bit by bit -------------------------------------------------------------------------
 
 
 def release(
@@ -706,11 +720,11 @@ def _move(parts: Parts, known: Release, decision: gate.Decision, *, actor: str) 
     return changed
 
 
-# -- 8: is it still good? --------------------------------------------------------------------------------------
+# -- 8: is it still good? ------------------------------------------------------------------------------------
 
 
 def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
-    """The signals of an agent's policies. One outside its band is an alert, and an alert takes the release back."""
+    """The signals of an agent's policies. One outside its band is an alert, which takes the release back."""
     known = standing(parts, tenant).get(agent)
     if known is None:
         return []
@@ -739,7 +753,7 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
     return found
 
 
-# -- shared by the stops ---------------------------------------------------------------------------------------
+# -- shared by the stops -------------------------------------------------------------------------------------
 
 
 def _get(parts: Parts, kind: type[T], tenant: TenantId, id: str) -> T:
@@ -807,7 +821,7 @@ def _weights(policy: Policy) -> Digest:
 
 
 def _practice(parts: Parts, prompts: Sequence[Sequence[Message]]) -> tuple[Digest, Digest]:
-    """Prompts to practise on and prompts to be tested on, as JSON lines in the blobs; no prompt is in both."""
+    """Prompts to practise on and prompts to be tested on, as JSON lines in the blobs; none is in both."""
     sides: dict[str, list[str]] = {"train": [], "holdout": []}
     for prompt in prompts:
         line = json.dumps({"prompt": [{"role": message.role, "content": message.text} for message in prompt]})

@@ -1,7 +1,8 @@
 """The loop that never forgets where it was: the road's functions as durable workflows.
 
-A workflow is the road read aloud; each line of it is a step that is done once, whatever happens to the process.
-What a step writes carries the step's name, so one that was cut off in the middle is repeated without harm.
+A workflow is the road read aloud; each line of it is a step that is done once, whatever happens to the
+process. What a step writes carries the step's name, so one that was cut off in the middle is repeated without
+harm.
 """
 
 from __future__ import annotations
@@ -102,7 +103,7 @@ class Worker:
             started_at=self._parts.clock.now(),
             start=known.live if known else None,
         )
-        # First the workflow, which writes the cycle down if we die before we do: nobody waits for one in vain.
+        # First the workflow, which writes the cycle down if we die before we do: none is left unworked.
         begun = codec.encode(cycle).decode()
         self._durable.start(kind, f"{tenant}/{cycle.id}", tenant, dict(options), begun, actor)
         self._begin(cycle, actor)
@@ -129,16 +130,14 @@ class Worker:
 
     # -- workflows -----------------------------------------------------------------------------------------
 
-    def _imitate(
-        self, flow: Flow, tenant: TenantId, options: dict[str, Any], begun: str, actor: str
-    ) -> str:
+    def _imitate(self, flow: Flow, tenant: TenantId, options: dict[str, Any], begun: str, actor: str) -> str:
         """demonstrations -> dataset -> policy -> release"""
         cycle = self._begin(codec.decode(Cycle, begun), actor)
         try:
             self._stage(cycle, CycleStage.FITTING)
-            only = {"form": "demonstration", **options.get("only", {})}
+            only = options.get("only")
             dataset = flow.step(
-                "freeze", lambda: road.freeze(self._parts, tenant, f"{cycle.agent}-shown", only=only).id
+                "freeze", lambda: road.freeze_shown(self._parts, tenant, f"{cycle.agent}-shown", only=only).id
             )
             self._stage(cycle, CycleStage.IMPROVING, dataset=DatasetId(dataset))
             policy = flow.step(
@@ -161,9 +160,7 @@ class Worker:
             self._fail(cycle, error)
             raise
 
-    def _improve(
-        self, flow: Flow, tenant: TenantId, options: dict[str, Any], begun: str, actor: str
-    ) -> str:
+    def _improve(self, flow: Flow, tenant: TenantId, options: dict[str, Any], begun: str, actor: str) -> str:
         """candidates -> judgements -> verdicts -> dataset -> reward model -> policy -> release"""
         cycle = self._begin(codec.decode(Cycle, begun), actor)
         parts, start = self._parts, cycle.start
@@ -174,7 +171,9 @@ class Worker:
             flow.step("judged", lambda: self._until_judged(cycle, queue), attempts=1)
             self._stage(cycle, CycleStage.FITTING)
             flow.step("agree", lambda: road.agree(parts, tenant, queue))
-            dataset = flow.step("freeze", lambda: road.freeze(parts, tenant, f"{cycle.agent}-judged").id)
+            dataset = flow.step(
+                "freeze", lambda: road.freeze_judged(parts, tenant, f"{cycle.agent}-judged").id
+            )
             self._stage(cycle, CycleStage.FITTING, dataset=DatasetId(dataset))
             reward = flow.step(
                 "fit",

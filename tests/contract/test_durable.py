@@ -57,7 +57,8 @@ def begin(scenario: str, database: str, folder: Path) -> Any:
 def run(scenario: str, database: str, folder: Path) -> int | None:
     process = begin(scenario, database, folder)
     process.join(PATIENCE)
-    return process.exitcode
+    code: int | None = process.exitcode
+    return code
 
 
 def notes(folder: Path) -> list[str]:

@@ -444,8 +444,10 @@ def explained_by_sqlite(engine: Engine, statement: str, parameters: Any, *, page
         if found is None:
             continue
         table = {alias: of for of, alias in aliases.items()}.get(found[2], found[2])
-        whole = found[1] == "SCAN" or line.endswith("(tenant=?)")
-        if table in BIG and whole and not page:
+        ranges = ("at>?", "alone>?")  # these are narrow; others only serve an order
+        entered = line.count("=?") + sum(line.count(one) for one in ranges)
+        whole = found[1] == "SCAN" or entered < 2
+        if table in BIG and whole and not page and "max(audit_entry" not in statement:
             yield line
 
 
@@ -459,7 +461,7 @@ def explained_by_postgres(engine: Engine, statement: str, parameters: Any, *, pa
         if node.get("Relation Name") in BIG:
             # How many columns the index was entered by: one is the tenant alone, which is the whole table.
             condition = node.get("Index Cond") or node.get("Recheck Cond") or ""
-            entered = len(re.findall(r" (?:=|>|>=|IS NOT NULL)", condition))
+            entered = len(re.findall(r"(?: = |(?:at|alone) >)", condition))
             whole = "Scan" not in node["Node Type"] or node["Node Type"] == "Seq Scan" or entered < 2
             one_end = "Index" in node["Node Type"] and (page or node["Relation Name"] == "audit_entry")
             if whole and not one_end:

@@ -14,7 +14,7 @@ import pytest
 from factories import NOW, TENANT, make_choice, make_item, make_judgement, make_queue
 from heedful.domain.clock import SetClock
 from heedful.domain.feedback import Feedback
-from heedful.domain.ids import PersonId
+from heedful.domain.ids import PersonId, TurnId
 from heedful.domain.labeling import Assignment, AssignmentState, Gold, Item
 from heedful.errors import Conflict, NotFound
 from heedful.labeling import desk
@@ -33,7 +33,7 @@ class Office:
 
     def open(self, items: int = 0, *, gold: int = 0, **queue: object) -> None:
         self.queue = make_queue(id="queue_1", **queue)
-        known = (None,) * items + (Gold(chosen="turn_1"),) * gold  # type: ignore[arg-type]
+        known: list[Gold | None] = [None] * items + [Gold(chosen=TurnId("turn_1"))] * gold
         made = [make_item(id=f"item_{place}", gold=answer) for place, answer in enumerate(known)]
         self.store.commit(Batch(add=(self.queue, *made)))
 
@@ -110,7 +110,7 @@ def test_a_lease_that_ran_out_comes_back_to_somebody_else(office: Office) -> Non
     after = office.lease("bob")
     assert items(after) == items(before)
     assert {one.until for one, _ in after} == {NOW + timedelta(seconds=120)}
-    with pytest.raises(Conflict, match="is 'bob's: the lease ran out"):
+    with pytest.raises(Conflict, match="is held by 'bob': the lease ran out"):
         office.close(office.judged(before[0][0], "ann"))
 
 

@@ -89,9 +89,9 @@ def test_the_band_is_what_was_asked_for_when_enough_is_seen() -> None:
 
 
 def test_the_same_policy_twice_hardly_ever_leaves_a_band_however_often_one_looks() -> None:
-    """200 releases of 1,500 episodes, looked at every 50, at 10 % violations and 80 % success: the harder case,
-    because the live policy's own rates are the measure. At a chance of 1 % for each of two signals: 4, and
-    3 sigma of 2 more."""
+    """200 releases of 1,500 episodes, looked at every 50, at 10 % violations and 80 % success: the harder
+    case, because the live policy's own rates are the measure. At a chance of 1 % for each of two signals: 4,
+    and 3 sigma of 2 more."""
     random, left = Random(3), 0
     for _ in range(200):
         counts = {"new": [0, 0, 0], "old": [0, 0, 0]}

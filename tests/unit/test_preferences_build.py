@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import permutations
+from typing import Any
 
 import pytest
 
@@ -44,7 +45,7 @@ def test_a_correction_of_nothing_or_of_an_unknown_answer_is_left_out() -> None:
     assert build.from_corrections([unchanged, unknown, make_feedback(Thumbs(up=True))], TURNS) == []
 
 
-def labels(*said: tuple[str | None, float]) -> list[tuple[bool, float, str | None]]:
+def labels(*said: tuple[str | None, float]) -> list[tuple[Any, ...]]:
     checks = [make_feedback(Violation(category=category), confidence=sure) for category, sure in said]
     return [(row.violation, row.weight, row.category) for row in build.from_checks(checks, TURNS)]
 
@@ -75,7 +76,7 @@ def test_a_demonstration_is_shown_as_it_was_given() -> None:
 
 def test_ids_of_rows_are_made_of_their_evidence() -> None:
     verdict = make_verdict()
-    others = {verdict.id: TurnId("turn_2")}
+    others: dict[str, TurnId] = {verdict.id: TurnId("turn_2")}
     one, again = (build.from_choice_verdicts([verdict], TURNS, others) for _ in range(2))
     assert one == again
     assert build.row_id("a", "bc") != build.row_id("ab", "c")

@@ -48,7 +48,7 @@ ROWS = st.lists(
     st.builds(
         lambda make, id, prompt: make(id, prompt), st.sampled_from([preference, label, shown]), WORDS, WORDS
     ),
-    max_size=30,
+    max_size=12,
 )
 
 

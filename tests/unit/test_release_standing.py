@@ -23,6 +23,10 @@ def test_the_newest_full_release_is_live_in_whatever_order_they_are_read() -> No
         assert (found.live, found.release) == ("p2", None)
 
 
+def test_of_two_that_ended_at_the_same_moment_the_later_begun_is_live() -> None:
+    assert standings([full("p1", 1), full("p2", 1)])["resolver"].live == "p2"  # type: ignore[index, list-item]
+
+
 def test_a_full_release_that_is_taken_back_leaves_the_one_before() -> None:
     first, second = full("p1", 1), make_release(policy="p2", stage=Stage.ROLLED_BACK)
     assert standings([first, second])["resolver"].live == "p1"  # type: ignore[index, list-item]

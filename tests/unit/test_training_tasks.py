@@ -169,7 +169,7 @@ def test_without_a_difference_nothing_moves(first: Path, rewards: str, tmp_path:
     out = grpo.run(spec(first, f"{rewards}:indifferent", iterations=2), tmp_path, silent)
     curve = read_records(Path(out["curve"]))
     assert [row["silent_groups"] for row in curve] == [1.0, 1.0, 1.0]
-    assert curve[0]["reward"] == pytest.approx(-0.5 * 1.5 - curve[0]["truncated"])
+    assert curve[0]["reward"] == pytest.approx(-0.5 * 2.5 - curve[0]["truncated"])
     before = (first / "model" / "model.safetensors").read_bytes()
     assert (Path(out["model"]) / "model.safetensors").read_bytes() == before
 

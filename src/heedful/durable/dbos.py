@@ -1,8 +1,9 @@
 """Workflows on DBOS, which keeps its own tables in SQLite or PostgreSQL.
 
 DBOS looks for its past by executor id and application version. Both are fixed here: the executor because one
-server takes over from its dead predecessor, the version because by default it is a hash of source code, and then
-an upgrade would orphan every release that is under way. `VERSION` is raised when a workflow's steps change.
+server takes over from its dead predecessor, the version because by default it is a hash of source code, and
+then an upgrade would orphan every release that is under way. `VERSION` is raised when a workflow's steps
+change.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def main() -> int:
 
         try:
             result = getattr(importlib.import_module(module), name)(order["spec"], work, track)
-        except Exception:
+        except Exception:  # noqa: BLE001 - whatever it is, the parent tells it
             write_atomically(work / ERROR, traceback.format_exc())
             return 1
     write_atomically(work / RESULT, json.dumps(result))

@@ -74,9 +74,7 @@ class LocalEngine:
                 env=os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"},
             )
 
-    def _watch(
-        self, child: subprocess.Popen[bytes], work: Path, progress: Progress | None, seen: int
-    ) -> int:
+    def _watch(self, child: subprocess.Popen[bytes], work: Path, progress: Progress | None, seen: int) -> int:
         """Hand on progress until the child ends; its code."""
         try:
             while True:

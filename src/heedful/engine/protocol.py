@@ -14,7 +14,8 @@ Progress = Callable[[int, Mapping[str, float]], None]
 class Engine(Protocol):
     """Runs a task, named by its dotted path, with a JSON spec, in a work directory of its own.
 
-    A task is a function `run(spec, work, track)`; its result is a JSON object and may name files under `work`.
+    A task is a function `run(spec, work, track)`; its result is a JSON object and may name files that lie
+    under `work`.
 
     Every adapter keeps these promises (tests/contract/test_engine.py):
     - a run id names one execution: asked for again after it is done, the first result comes back;

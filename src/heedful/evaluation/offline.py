@@ -1,8 +1,8 @@
 """Let a policy and its parent answer the same held-out prompts, and let the reward model compare.
 
-A task for the engine: it loads weights, so it runs in a child process. The reward model is the one that trained
-the policy, so its opinion is flattering; what this gate catches is a policy that even its teacher dislikes, or
-that breaks rules more often than before. What people think of it, only the release can tell.
+A task for the engine: it loads weights, so it runs in a child process. The reward model is the one that
+trained the policy, so its opinion is flattering; what this gate catches is a policy that even its teacher
+dislikes, or that breaks rules more often than before. What people think of it, only the release can tell.
 """
 
 from __future__ import annotations

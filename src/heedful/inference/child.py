@@ -1,8 +1,8 @@
 """The process that holds the weights: answers over a local socket, batching whatever waits together.
 
 It is the only part of serving that imports torch. One thread computes; the event loop only takes requests in
-and hands answers out. A batch holds requests of one model and one temperature; the next batch starts as soon as
-the last one is done, so that under load batches fill by themselves and at rest nobody waits.
+and hands answers out. A batch holds requests of one model and one temperature; the next batch starts as soon
+as the last one is done, so that under load batches fill by themselves and at rest nobody waits.
 """
 
 from __future__ import annotations
@@ -64,9 +64,7 @@ def sample(models: Models, batch: Sequence[Waiting]) -> list[list[dict[str, Any]
     sampler = models.get(first.model)
     seeds = [(one.seed + copy) % 2**63 for one in batch for copy in range(one.n)]
     prompts = [one.messages for one in batch for _ in range(one.n)]
-    flat = sampler.sample(
-        prompts, 1, temperature=first.temperature, max_tokens=first.max_tokens, seed=seeds
-    )
+    flat = sampler.sample(prompts, 1, temperature=first.temperature, max_tokens=first.max_tokens, seed=seeds)
     answers = iter(flat)
     return [[_wire(next(answers)[0]) for _ in range(one.n)] for one in batch]
 
@@ -173,10 +171,8 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    # Who has given up waiting is not computed for: `handler_cancellation` takes such requests out of the queue.
-    web.run_app(
-        build(), path=arguments.socket, print=None, handle_signals=False, handler_cancellation=True
-    )
+    # Who has given up waiting is not computed for: `handler_cancellation` takes them out of the queue.
+    web.run_app(build(), path=arguments.socket, print=None, handle_signals=False, handler_cancellation=True)
 
 
 if __name__ == "__main__":

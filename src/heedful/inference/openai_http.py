@@ -66,7 +66,8 @@ class OpenAIInference:
             ) from error
         if len(answers) != n:
             raise Unavailable(
-                f"upstream {body.upstream!r} sent {len(answers)} answers, {n} were asked for: does it know `n`?"
+                f"upstream {body.upstream!r} sent {len(answers)} answers, {n} were asked for: "
+                "does it know `n`?"
             )
         return answers
 

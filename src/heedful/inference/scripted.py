@@ -1,7 +1,7 @@
 """Answers from a function of this process: for agents that follow rules, and for tests.
 
-Only functions named in the settings can be reached: a policy that comes over the API picks one by name, it can
-never bring code.
+Only functions named in the settings can be reached: a policy that comes over the API picks one by name, it
+can never bring code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Send each policy to what can answer for it: weights to the local engine, the rest by the name of its upstream."""
+"""Send each policy to what can answer for it: weights to the local engine, others to their upstream."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Turn what several people said about one item into one verdict.
 
 Each answer counts with the log-odds of its rater's reliability, so two careful people outvote three careless
-ones. Who answers twice is heard once, with the last word. Below the quorum there is no verdict: a verdict trains a reward model, and a thin one costs more than a
-missing one.
+ones. Who answers twice is heard once, with the last word. Below the quorum there is no verdict: a verdict
+trains a reward model, and a thin one costs more than a missing one.
 """
 
 from __future__ import annotations

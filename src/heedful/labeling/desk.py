@@ -1,7 +1,7 @@
 """Hand out work so that two raters never lose or double it.
 
-An assignment's id is its item and its place, so taking a free place is adding a record and taking over a lapsed
-one is swapping it. Whoever comes second is refused by the store; nothing else has to be locked.
+An assignment's id is its item and its place, so taking a free place is adding a record and taking over a
+lapsed one is swapping it. Whoever comes second is refused by the store; nothing else has to be locked.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def close(
         )
     if held.rater != said.by:
         raise Conflict(
-            f"assignment {held.id!r} is {held.rater!r}'s: the lease ran out, or it never was yours"
+            f"assignment {held.id!r} is held by {held.rater!r}: the lease ran out, or it never was yours"
         )
     if held.feedback == said.id:
         return None  # sent again

@@ -1,1 +1,1 @@
-"""Stop 8: is it still good? Signals with bands; one that leaves its band becomes an alert, and an alert may act."""
+"""Stop 8: is it still good? A signal that leaves its band becomes an alert, and an alert may act."""

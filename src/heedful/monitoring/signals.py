@@ -25,7 +25,7 @@ class WatchSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     violations: float = Field(0.05, ge=0, le=1)
-    """Share of checked turns that may break the safety taxonomy; where the live policy breaks more, as many as it."""
+    """Share of checked turns that may break the taxonomy; where the live policy breaks more, its share."""
 
     success: float = Field(0.9, gt=0)
     """Success may fall to this share of the live policy's before someone looks."""
@@ -115,7 +115,7 @@ def signals(known: Sequence[Tally], *, live: str, at: datetime, settings: WatchS
 
 
 def _highest(one: Tally, base: Tally | None, settings: WatchSettings) -> float:
-    """Violations that this policy may have: as the settings say, or as many as the live one where it has more."""
+    """Violations that this policy may have: as the settings say, or as the live one has if that is more."""
     if base is not None and base.checked >= settings.least:
         usual = base.violations / base.checked
         if usual > settings.violations:

@@ -1,7 +1,7 @@
 """Put rows into splits and give the whole one digest: same rows, same digest, on any machine.
 
-Rows are split by prompt, not one by one: two rows of one prompt on both sides would leak the answer. The split
-is a hash of the prompt, so a row never changes sides when a dataset grows.
+Rows are split by prompt, not one by one: two rows of one prompt on both sides would leak the answer. The
+split is a hash of the prompt, so a row never changes sides when a dataset grows.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
@@ -18,6 +19,7 @@ from heedful.domain.ids import Digest
 from heedful.domain.preference import Label, Preference, Row, Shown, Split
 
 FILES = {Preference: "preferences", Label: "labels", Shown: "demonstrations"}
+WRITERS: Mapping[type, TypeAdapter[Any]] = {kind: TypeAdapter(kind) for kind in FILES}
 
 
 class DatasetSettings(BaseModel):
@@ -57,7 +59,7 @@ def frozen(rows: Iterable[Row], *, holdout: float) -> Frozen:
         (
             f"{FILES[type(row)]}.{split_of(row.prompt, holdout=holdout)}",
             row.id,
-            TypeAdapter(type(row)).dump_json(row),
+            WRITERS[type(row)].dump_json(row),
         )
         for row in rows
     ]

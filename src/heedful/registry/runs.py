@@ -1,8 +1,9 @@
 """Execute a run: write down what goes in, have it done elsewhere, keep what comes out.
 
-A run is named by the step of the loop that asked for it. Asked for again after a crash, a finished run is handed
-back as it was, and one that was cut off goes on under the same name, with the inputs and the spec that it began
-with: what is written down is what ran, whatever the settings or the world have become in the meantime.
+A run is named by the step of the loop that asked for it. Asked for again after a crash, a finished run is
+handed back as it was, and one that was cut off goes on under the same name, with the inputs and the spec that
+it began with: what is written down is what ran, whatever the settings or the world have become in the
+meantime.
 """
 
 from __future__ import annotations
@@ -42,7 +43,9 @@ def execute(
     if run is not None and run.state is RunState.DONE:
         return run
     begun = {} if run is None else run.inputs
-    files, trees = ({name: begun.get(name, digest) for name, digest in some.items()} for some in (files, trees))
+    files, trees = (
+        {name: begun.get(name, digest) for name, digest in some.items()} for some in (files, trees)
+    )
     places = _lay_out(engine.work(id) / "inputs", files, trees, blobs)
     if run is None:
         order = spec(places)

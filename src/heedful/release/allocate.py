@@ -1,8 +1,8 @@
 """Which policy answers this unit: decided by a hash, so nobody has to remember it.
 
 A unit falls into a bucket between 0 and 1, by the release's salt and its own name. Whoever lies below the
-release's percentage meets the new policy. When the percentage rises, everyone who was in stays in; with another
-salt, the next release draws other units first.
+release's percentage meets the new policy. When the percentage rises, everyone who was in stays in; with
+another salt, the next release draws other units first.
 """
 
 from __future__ import annotations

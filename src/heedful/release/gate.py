@@ -1,9 +1,9 @@
 """Does this release go on, wait, or end? A pure function of what its episodes have shown.
 
-Three questions are asked at every look, and looking often costs nothing, because each test keeps its error rate
-over all looks together. Do violations come more from the new policy than its share explains? Is its success rate
-surely lower? Is it surely not lower by more than the margin? The first two take the release back, the third
-carries it on, and as long as none is answered it waits.
+Three questions are asked at every look, and looking often costs nothing, because each test keeps its error
+rate over all looks together. Do violations come more from the new policy than its share explains? Is its
+success rate surely lower? Is it surely not lower by more than the margin? The first two take the release
+back, the third carries it on, and as long as none is answered it waits.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ def standings(releases: Iterable[Release]) -> Mapping[AgentId, Standing]:
         agent = release.target.agent
         if release.stage is Stage.FULL and release.ended_at is not None:
             known = live.get(agent)
-            if known is None or known.ended_at is None or known.ended_at < release.ended_at:
+            if known is None or known.ended_at is None or known.ended_at <= release.ended_at:
                 live[agent] = release
         elif release.stage in UNDER_WAY:
             testing[agent] = release

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, case, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Table, and_, func, or_, select
 
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import PersonId, QueueId, TenantId
 from heedful.domain.labeling import Assignment, AssignmentState, Item, ItemState, Queue
 from heedful.store import codec
+from heedful.store.bulk import among
 from heedful.store.tables import TABLES, micros
 
 
@@ -74,7 +77,8 @@ def open_items(
 ) -> list[OpenItem]:
     item, assignment = TABLES[Item], TABLES[Assignment]
     about = (assignment.c.tenant == queue.tenant, assignment.c.item == item.c.id)
-    had = select(assignment.c.seq).where(*about, assignment.c.rater == rater).exists()
+    # Not by the index on raters: one may have had thousands of items, an item has a handful of raters.
+    had = select(assignment.c.seq).where(*about, func.coalesce(assignment.c.rater, "") == rater).exists()
     held = or_(
         assignment.c.state == AssignmentState.DONE.value,
         and_(assignment.c.state == AssignmentState.LEASED.value, assignment.c.until > micros(now)),
@@ -135,21 +139,32 @@ def raters(connection: Connection, tenant: TenantId, queue: QueueId) -> list[Rat
         .where(feedback.c.tenant == tenant, feedback.c.queue == queue, feedback.c.by.is_not(None))
         .group_by(feedback.c.by)
     )
-    right = or_(
-        and_(feedback.c.form == "choice", feedback.c.pick.is_not_distinct_from(item.c.gold_chosen)),
-        and_(feedback.c.form == "violation", feedback.c.pick.is_not_distinct_from(item.c.gold_category)),
-    )
-    on_gold = connection.execute(
-        select(feedback.c.by, func.count(), func.sum(case((right, 1), else_=0)))
-        .join(feedback, (feedback.c.tenant == tenant) & (feedback.c.item == item.c.id))
-        .select_from(item)
-        .where(item.c.tenant == tenant, item.c.queue == queue, item.c.gold, feedback.c.by.is_not(None))
-        .group_by(feedback.c.by)
-    )
-    known = {by: (count, int(good)) for by, count, good in on_gold}
-    return [
-        RaterLine(
-            rater=by, judged=count, gold_judged=known.get(by, (0, 0))[0], gold_right=known.get(by, (0, 0))[1]
+    known = {
+        row.id: row
+        for row in connection.execute(
+            select(item.c.id, item.c.gold_chosen, item.c.gold_category).where(
+                item.c.tenant == tenant, item.c.queue == queue, item.c.gold
+            )
         )
-        for by, count in sorted(judged)
+    }
+    on_gold = connection.execute(
+        select(feedback.c.by, feedback.c.form, feedback.c.pick, feedback.c.item).where(
+            feedback.c.tenant == tenant, among(connection, feedback.c.item, list(known))
+        )
+    ).all()
+    gold = Counter(row.by for row in on_gold)
+    right = Counter(row.by for row in on_gold if _right(row, known[row.item]))
+    return [
+        RaterLine(rater=by, judged=count, gold_judged=gold[by], gold_right=right[by])
+        for by, count in sorted(judged.all())
     ]
+
+
+def _right(said: Any, gold: Any) -> bool:
+    match said.form:
+        case "choice":
+            return bool(said.pick == gold.gold_chosen)
+        case "violation":
+            return bool(said.pick == gold.gold_category)
+        case _:
+            return False

@@ -6,11 +6,11 @@ databases.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from statistics import fmean
-from typing import Any
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from sqlalchemy import Column, Connection, Table, func, select
 
@@ -41,8 +41,7 @@ class Exposure:
     checked: int = 0  # turns that somebody checked
 
 
-@dataclass(frozen=True, slots=True)
-class Acted:
+class Acted(NamedTuple):
     """A turn under the release."""
 
     id: str
@@ -54,8 +53,7 @@ class Acted:
     latency: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Said:
+class Said(NamedTuple):
     """Feedback on one of the episodes or on a turn in it."""
 
     episode: str
@@ -65,10 +63,6 @@ class Said:
     form: str
     mark: float | None
     quality: float | None
-
-    @property
-    def when(self) -> tuple[int, int]:
-        return self.at, self.seq
 
 
 @dataclass(slots=True)
@@ -118,13 +112,17 @@ def _exposure(episode: str, total: _Sum) -> Exposure:
         probability=first.probability,
         at=moment(first.at),
         turns=len(total.acted),
-        latency=fmean(latencies) if latencies else None,
+        latency=_mean(latencies),
         completed=total.completed,
         quality=total.quality,
-        thumbs=fmean(total.thumbs) if total.thumbs else None,
+        thumbs=_mean(total.thumbs),
         violations=len(total.broken),
         checked=len(total.checked),
     )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def read(connection: Connection, tenant: TenantId, release: ReleaseId) -> list[Exposure]:
@@ -136,10 +134,10 @@ def read(connection: Connection, tenant: TenantId, release: ReleaseId) -> list[E
         .where(turn.c.tenant == tenant, turn.c.release == release, live)
         .order_by(turn.c.seq)
     ).all()
-    in_time = sorted((Acted(*row) for row in acted), key=lambda one: one.at)
+    in_time = sorted(map(Acted._make, acted), key=attrgetter("at"))
     episodes = list(dict.fromkeys(one.episode for one in in_time))
     said = [*_on_episodes(connection, tenant, episodes), *_on_turns_alone(connection, tenant, episodes)]
-    return summed(in_time, sorted(said, key=lambda one: one.when))
+    return summed(in_time, sorted(said, key=attrgetter("at", "seq")))
 
 
 def _on_episodes(connection: Connection, tenant: TenantId, episodes: list[str]) -> Iterator[Said]:
@@ -151,7 +149,7 @@ def _on_episodes(connection: Connection, tenant: TenantId, episodes: list[str]) 
             feedback.c.tenant == tenant, among(connection, feedback.c.episode, episodes), form.in_(FORMS)
         )
     ).all()
-    yield from (Said(*row) for row in rows)
+    yield from map(Said._make, rows)
 
 
 def _on_turns_alone(connection: Connection, tenant: TenantId, episodes: list[str]) -> Iterator[Said]:

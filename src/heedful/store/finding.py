@@ -49,10 +49,10 @@ def in_order(
 
 def _comes_in_order(kind: type, where: Mapping[str, Any]) -> bool:
     """Whether the index that leads has the sequence number next, and is entered at one place only."""
-    led = {"tenant", *_led_by(kind, where)}
+    led = _led_by(kind, where)
     ordered = any(
-        {column.name for column in list(index.columns)[:-1]} == led and list(index.columns)[-1].name == "seq"
-        for index in TABLES[kind].indexes
+        names[0] == "tenant" and set(names[1 : len(led) + 1]) == led and names[len(led) + 1 :][:1] == ["seq"]
+        for names in ([column.name for column in index.columns] for index in TABLES[kind].indexes)
     )
     return ordered and not any(isinstance(value, MANY) for value in where.values())
 

@@ -53,6 +53,7 @@ class Extract:
     type: TypeEngine[Any]
     indexed: bool
     sparse: bool = False  # mostly empty: the index leaves the empty ones out
+    carries: tuple[str, ...] = ()  # what a view reads from the index alone, without the rows
 
 
 def _path(path: str) -> Callable[[Any], Any]:
@@ -74,9 +75,10 @@ def by(
     *,
     type: TypeEngine[Any] | None = None,
     sparse: bool = False,
+    carries: tuple[str, ...] = (),
 ) -> Extract:
     """A column that records are found by."""
-    return Extract(name, of if callable(of) else _path(of or name), type or Text(), True, sparse)
+    return Extract(name, of if callable(of) else _path(of or name), type or Text(), True, sparse, carries)
 
 
 def beside(
@@ -119,6 +121,9 @@ def _quality(feedback: Feedback) -> float | None:
     return feedback.said.quality if isinstance(feedback.said, Completion) else None
 
 
+# Of a turn under a release, for `exposures`: thousands of rows, asked for again and again while it runs.
+EXPOSED = ("id", "episode", "unit", "arm", "probability", "at", "latency", "purpose")
+
 # The narrowest first: that is the order in which `find` prefers their indexes.
 EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
     Tenant: (by("name"),),
@@ -131,7 +136,8 @@ EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
         *(by("state"), by("purpose"), beside("segment"), beside("task_type")),
     ),
     Turn: (
-        *(by("episode"), by("sibling_of", sparse=True), by("release", "allocation.release", sparse=True)),
+        *(by("episode"), by("sibling_of", sparse=True)),
+        by("release", "allocation.release", sparse=True, carries=EXPOSED),
         *(by("at", type=BigInteger()), by("policy"), by("agent"), by("purpose")),
         *(beside("arm", "allocation.arm"), beside("unit", "allocation.unit")),
         *(beside("probability", "allocation.probability", type=Double()), beside("latency", type=Double())),
@@ -195,7 +201,7 @@ def _table(kind: type) -> Table:
         column = table.c[one.name]
         if one.indexed:
             kept = column.is_not(None) if one.sparse else None
-            parts = (table.c.tenant, column, table.c.seq)
+            parts = (table.c.tenant, column, table.c.seq, *(table.c[name] for name in one.carries))
             Index(f"ix_{name}_{one.name}", *parts, sqlite_where=kept, postgresql_where=kept)
     for names in together:
         shown = "_".join(part for part in names if part not in ("tenant", "seq"))

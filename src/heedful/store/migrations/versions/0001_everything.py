@@ -56,6 +56,9 @@ RECORDS = {
     "incident": ("state:text", "state"),
 }
 
+# What is read from the index alone.
+CARRIED = {("turn", "release"): "id episode unit arm probability at latency purpose"}
+
 TOGETHER = {
     "ix_feedback_at_source": ("feedback", "tenant at source"),
     "ix_feedback_queue_by": ("feedback", "tenant queue by"),
@@ -92,9 +95,8 @@ def _records(kind: str, columns: list[str], found_by: list[str]) -> None:
     for name in found_by:
         column = name.rstrip("?")
         kept = sa.column(column).is_not(None) if name.endswith("?") else None
-        op.create_index(
-            f"ix_{kind}_{column}", kind, ["tenant", column, "seq"], sqlite_where=kept, postgresql_where=kept
-        )
+        names = ["tenant", column, "seq", *CARRIED.get((kind, column), "").split()]
+        op.create_index(f"ix_{kind}_{column}", kind, names, sqlite_where=kept, postgresql_where=kept)
 
 
 def _links() -> None:
