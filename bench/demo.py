@@ -58,7 +58,9 @@ def run(seed: int) -> dict[str, Any]:
         command = [sys.executable, "-m", "heedful.cli", "demo", "--seed", str(seed), "--json", str(out)]
         done = subprocess.run([*command, "--dir", str(Path(place) / "demo")], check=False, timeout=1800)
         if not out.exists():
-            raise SystemExit(f"the demo with seed {seed} ended with code {done.returncode} and left no figures")
+            raise SystemExit(
+                f"the demo with seed {seed} ended with code {done.returncode} and left no figures"
+            )
         figures: dict[str, Any] = json.loads(out.read_text())
     print(json.dumps(figures), flush=True)
     return figures

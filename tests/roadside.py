@@ -41,7 +41,7 @@ TAXONOMY = Taxonomy.parse(
 
 
 class PretendingEngine:
-    """Leaves what each task would leave, and `figures` as its findings; each beginning is a line in `begun`."""
+    """Leaves what each task would leave, `figures` as its findings, and a line in `begun` for each beginning."""
 
     def __init__(self, root: Path, *, seconds: float = 0.0, **figures: float) -> None:
         self._root = root

@@ -18,6 +18,7 @@ from heedful.errors import Unavailable
 from heedful.logs import set_up_logging
 from heedful.running import announced
 from heedful.service.api import build
+from heedful.service.keyring import has_keys
 from heedful.settings import Settings
 from heedful.wiring import Wired, wire
 from heedful.worker import Worker
@@ -53,7 +54,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
         signal.signal(signal.SIGTERM, _leave)
     wired = wire(settings)
     try:
-        check_bind(settings.server.host, has_keys=wired.has_keys())
+        check_bind(settings.server.host, has_keys=has_keys(wired.parts))
         listener = _listen(settings.server.host, settings.server.port)
         url = _url(listener, settings.server.host)
         with announced(settings.data, url), suppress(KeyboardInterrupt):

@@ -322,7 +322,7 @@ def why(
         )
         found = lineage.why(store, tenant, ref)
     if json:
-        _print_json(inspection.why(found))
+        _print_json(found.plain())
         return
     from heedful import printing
 

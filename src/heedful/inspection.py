@@ -24,7 +24,6 @@ from heedful.store import codec
 from heedful.store.sql import SqlStore
 from heedful.store.tables import KINDS
 from heedful.store.views import EpisodeView, Views
-from heedful.store.why import Group, Node, Why
 from heedful.wiring import read
 
 SHORT_NAMES = {"reward": "reward_model"}  # as the command line says it -> as lineage says it
@@ -66,34 +65,6 @@ def plain(found: Any) -> Json:
             return {**plain(turn), "feedback": [plain(said) for said in feedback]}
         case _:
             return json.loads(codec.encode(found))
-
-
-def why(found: Why) -> dict[str, Json]:
-    return {
-        "kind": found.ref.kind,
-        "id": found.ref.id,
-        "back": [_group(group) for group in found.back],
-        "forward": [_group(group) for group in found.forward],
-    }
-
-
-def _group(group: Group) -> dict[str, Json]:
-    people = {} if group.people is None else {"people": group.people}
-    return {
-        "kind": group.kind,
-        "count": group.count,
-        **people,
-        "examples": [_node(node) for node in group.nodes],
-    }
-
-
-def _node(node: Node) -> dict[str, Json]:
-    said: dict[str, Json] = {"kind": node.ref.kind, "id": node.ref.id}
-    if node.again or node.cut:
-        said["again" if node.again else "cut"] = True
-    if node.groups:
-        said["groups"] = [_group(group) for group in node.groups]
-    return said
 
 
 # -- how it stands -------------------------------------------------------------------------------------------

@@ -11,7 +11,6 @@ import sqlalchemy as sa
 import yaml
 
 from heedful.blobs.directory import DirectoryBlobs
-from heedful.domain.access import Key
 from heedful.domain.clock import WallClock
 from heedful.domain.ids import TenantId
 from heedful.domain.taxonomy import Taxonomy
@@ -42,9 +41,6 @@ class Wired:
     durable: Durable
     store: Store
 
-    def has_keys(self) -> bool:
-        return bool(self.store.find(Key, DEFAULT_TENANT, limit=1))
-
     def close(self) -> None:
         self.store.close()
 
@@ -64,7 +60,8 @@ def wire(settings: Settings) -> Wired:
         blobs=blobs,
         engine=LocalEngine(settings.data / "runs"),
         inference=Upstreams(
-            LocalInference(blobs.materialise, settings.data / "weights", timeout=settings.inference.timeout), named
+            LocalInference(blobs.materialise, settings.data / "weights", timeout=settings.inference.timeout),
+            named,
         ),
         taxonomy=taxonomy(settings),
         clock=WallClock(),

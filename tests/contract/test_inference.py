@@ -19,7 +19,7 @@ from heedful.blobs.directory import DirectoryBlobs
 from heedful.domain.content import Message, Role, Sampling, TextPart, ToolCall
 from heedful.domain.ids import Digest
 from heedful.domain.models import External, Policy, Weights
-from heedful.errors import HeedfulError, Misconfigured, Unavailable
+from heedful.errors import HeedfulError, InvalidInput, Misconfigured, Unavailable
 from heedful.inference.local import LocalInference
 from heedful.inference.openai_http import OpenAIInference, UpstreamSettings
 from heedful.inference.protocol import Inference
@@ -330,6 +330,11 @@ async def tokens_and_bounds(engine: LocalInference, policy: Policy) -> None:
         await engine.complete(policy, said("word " * 100), sampling=Sampling(max_tokens=8))
     with pytest.raises(Misconfigured, match="the local engine serves weights"):
         await engine.prepare(HOSTED)
+    mixed = await asyncio.gather(
+        *(texts(engine, policy, text, 1) for text in ("short", "word " * 100, "short")),
+        return_exceptions=True,
+    )
+    assert [type(one) for one in mixed] == [list, InvalidInput, list]  # its neighbours are none the worse
 
 
 def not_a_model(blobs: DirectoryBlobs, directory: Path) -> Policy:

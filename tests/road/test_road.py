@@ -268,7 +268,9 @@ def test_demonstrations_are_a_dataset_of_their_own_and_can_be_narrowed_to_who_ga
     _, before = judged(parts)
     prompt = (Message(role=Role.USER, content="Where is it?"),)
     said = [
-        make_feedback(Demonstration(prompt=prompt, answer=f"Here, {who}."), id=f"shown-{who}", turn=None, by=who)
+        make_feedback(
+            Demonstration(prompt=prompt, answer=f"Here, {who}."), id=f"shown-{who}", turn=None, by=who
+        )
         for who in ("ann", "contractor")
     ]
     assert all(one.kept for one in road.hear(parts, TENANT, said, actor="product"))

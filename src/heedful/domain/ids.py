@@ -55,7 +55,8 @@ def check_id(value: str, field: str) -> str:
     if not _ID.fullmatch(value):  # `match` would let a line break at the end pass
         shown = value if len(value) <= 60 else value[:60] + "…"
         raise InvalidInput(
-            f"{field} is {shown!r}: an id has 1 to 128 letters, digits or . _ : / @ - and starts with a letter or digit",
+            f"{field} is {shown!r}: an id has 1 to 128 letters, digits or . _ : / @ - "
+            "and starts with a letter or digit",
             field=field,
         )
     return value

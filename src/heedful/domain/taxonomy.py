@@ -44,7 +44,8 @@ class Taxonomy:
             return cls(version=str(raw["version"]), categories={entry.id: entry for entry in entries})
         except (KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(
-                f"the safety taxonomy does not read: {error!r}; it has a version and categories with title and severity",
+                f"the safety taxonomy does not read: {error!r}; "
+                "it has a version and categories with title and severity",
                 field="taxonomy",
             ) from error
 

@@ -69,6 +69,16 @@ def sample(models: Models, batch: Sequence[Waiting]) -> list[list[dict[str, Any]
     return [[_wire(next(answers)[0]) for _ in range(one.n)] for one in batch]
 
 
+def answered(models: Models, batch: Sequence[Waiting]) -> list[list[dict[str, Any]] | Exception]:
+    """What each request gets: one that cannot be answered does not take its neighbours along."""
+    try:
+        return list(sample(models, batch))
+    except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+        if len(batch) == 1:
+            return [error]
+        return [answered(models, [one])[0] for one in batch]
+
+
 def _wire(sample: Any) -> dict[str, Any]:
     return {
         "text": sample.text,
@@ -102,15 +112,13 @@ class Batcher:
             if not batch:
                 self._news.clear()
                 continue
-            try:
-                answers = await loop.run_in_executor(self._thread, sample, self._models, batch)
-            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
-                for one in batch:
-                    if not one.done.done():
-                        one.done.set_exception(error)
-                continue
+            answers = await loop.run_in_executor(self._thread, answered, self._models, batch)
             for one, answer in zip(batch, answers, strict=True):
-                if not one.done.done():
+                if one.done.done():
+                    continue
+                if isinstance(answer, Exception):
+                    one.done.set_exception(answer)
+                else:
                     one.done.set_result(answer)
 
     def _next(self) -> list[Waiting]:

@@ -107,7 +107,7 @@ class LocalInference:
             return self._session
 
     async def _notice(self) -> None:
-        """A connection breaks a moment before the child's death is known, and the dead are not asked again."""
+        """A connection breaks a moment before the child's death is known: the dead are not asked again."""
         if self._child is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._child.wait(), NOTICE_SECONDS)

@@ -11,10 +11,9 @@ from heedful.access.permissions import Action
 from heedful.domain.ids import check_id
 from heedful.domain.models import RewardModel, Run
 from heedful.domain.preference import Dataset
-from heedful.errors import InvalidInput, NotFound
+from heedful.errors import InvalidInput
 from heedful.road import standing
 from heedful.service.routes import Route, Visiting, known, reply
-from heedful.service.why import why
 from heedful.store.codec import kind_of
 from heedful.store.protocol import Record, Ref
 
@@ -32,13 +31,12 @@ def _getter(kind: type) -> Callable[..., Response]:
 
 
 def get_why(visit: Visiting, kind: str, id: str) -> Response:
-    """What this was made from, back to people, and what was made from it, forward to weights. Ids only."""
+    """What this was made from, back to people, and what was made from it, forward to weights. Ids and counts only."""
     if kind not in KINDS or kind in SECRET:
         kinds = ", ".join(sorted(KINDS.keys() - SECRET))
         raise InvalidInput(f"kind is {kind[:60]!r}: it is one of {kinds}", field="kind")
-    if visit.parts.store.get(KINDS[kind], visit.tenant, check_id(id, kind)) is None:
-        raise NotFound(f"{kind} {id!r} is not known here", field=kind)
-    return reply(why(visit.parts.store, visit.tenant, Ref(kind=kind, id=id)))
+    ref = Ref(kind=kind, id=check_id(id, kind))
+    return reply(visit.parts.views.why(visit.tenant, ref).plain())
 
 
 def get_status(visit: Visiting) -> Response:

@@ -15,8 +15,9 @@ import asyncio
 import json
 import os
 import shutil
+import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -145,8 +146,8 @@ def main(directory: Path, *, seed: int, json_file: Path | None, quick: bool = Fa
     (directory / "figures.json").write_text(json.dumps(figures, indent=2))
     (directory / "demo.json").write_text(json.dumps({"seed": seed, "finished": True}))
     if json_file is not None:
-        text = json.dumps(figures, indent=2)
-        print(text) if str(json_file) == "-" else json_file.write_text(text + "\n")
+        text = json.dumps(figures, indent=2) + "\n"
+        sys.stdout.write(text) if str(json_file) == "-" else json_file.write_text(text)
     return 0 if kept(figures) else 1
 
 
@@ -331,10 +332,7 @@ async def _work(fleet: Fleet, random: Random, count: int) -> str:
 async def _judge(client: AsyncClient, raters: Sequence[Any], random: Random, size: Size) -> str:
     """As soon as there is something to compare, until the cycle has what it waits for."""
     queue, cycle = "demo-improve/pairs", {"stage": "collecting"}
-    while (
-        not await client.items(queue, limit=1)
-        and (await client.cycle("demo-improve"))["stage"] == "collecting"
-    ):
+    while not await client.items(queue, limit=1):  # noqa: ASYNC110 - the event is on the server
         await asyncio.sleep(0.3)
     await crowd.set_gold(client, queue, count=size.gold_items)
 
@@ -381,7 +379,7 @@ async def _figures(
 ) -> dict[str, Any]:
     """Everything that the demo measured, under keys that stay."""
     tickets = exam.held_out(seed, size.exam)
-    before, after = (exam.marks(tickets, json.loads(Path(paper["answers"]).read_text())) for paper in papers)
+    before, after = (exam.marks(tickets, exam.answers(paper)) for paper in papers)
     gaps = [b - a for a, b in zip(before.worth, after.worth, strict=True)]
     wins, losses = sum(gap > 1e-9 for gap in gaps), sum(gap < -1e-9 for gap in gaps)
     won = win_rate(wins, losses, len(gaps) - wins - losses)
@@ -421,11 +419,20 @@ async def _figures(
 async def _lineage(client: AsyncClient, policy: str) -> bool:
     """From the new weights one can walk back to people, and from what a person said forward to the weights."""
     why = await client.why("policy", policy)
-    said = [hop["id"] for hop in why["back"] if hop["kind"] == "feedback"]
-    if not said or not why["people"]:
+    said = [group for group in _groups(why["back"]) if group["kind"] == "feedback" and group["people"]]
+    if not said:
         return False
-    forward = await client.why("feedback", said[0])
-    return any(hop["kind"] == "policy" and hop["id"] == policy for hop in forward["on"])
+    forward = await client.why("feedback", said[0]["examples"][0]["id"])
+    made = [group for group in _groups(forward["forward"]) if group["kind"] == "policy"]
+    return any(one["id"] == policy for group in made for one in group["examples"])
+
+
+def _groups(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """All groups of a lineage, the nearest first within each branch."""
+    for group in groups:
+        yield group
+        for one in group["examples"]:
+            yield from _groups(one.get("groups", ()))
 
 
 def _last(data: Path, run: str) -> Callable[[], str]:
@@ -461,7 +468,6 @@ def _tell(console: Console, figures: dict[str, Any], report: Path) -> None:
     console.print(f"{count}; ties count half")
     steps = " → ".join(f"{step['percent']:g} %" for step in figures["good_release_steps"])
     console.print(f"good policy: {steps} → {figures['good_release'].replace('_', ' ')}")
-    console.print(
-        f"bad policy: {figures['bad_release'].replace('_', ' ')} at {figures['bad_release_max_percent']:g} % ({figures['bad_release_reason']})"
-    )
+    stage, most = figures["bad_release"].replace("_", " "), figures["bad_release_max_percent"]
+    console.print(f"bad policy: {stage} at {most:g} % ({figures['bad_release_reason']})")
     console.print(f"report: {report}   took {figures['seconds']:.0f} s")

@@ -49,6 +49,12 @@ def run(
     return {"answers": str(work / "answers.json"), "gemm_seconds": sorted(times)[len(times) // 2]}
 
 
+def answers(paper: Mapping[str, Any]) -> list[str]:
+    """What a policy wrote, from the result of its exam."""
+    written: list[str] = json.loads(Path(paper["answers"]).read_text())
+    return written
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Marks:
     """Per ticket: the true worth of the answer, whether its action was right, whether it broke a rule."""

@@ -65,7 +65,16 @@ class Host:
         with (self._directory / "server.log").open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable,
-                *("-m", "heedful.cli", "--dir", str(self._directory), "up", "--attached", "--port", str(self._port)),
+                *(
+                    "-m",
+                    "heedful.cli",
+                    "--dir",
+                    str(self._directory),
+                    "up",
+                    "--attached",
+                    "--port",
+                    str(self._port),
+                ),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=log,
                 stderr=log,

@@ -1,4 +1,5 @@
 """The demo's report: one HTML file with its pictures inside, for someone who was not there."""
+# ruff: noqa: E501 - a page reads better unbroken
 
 from __future__ import annotations
 
@@ -42,7 +43,7 @@ def write_report(
     curve = _lines(data / "runs" / run / "curve.jsonl")
     truth = _truth(_lines(data / "runs" / run / "answers.jsonl"))
     tickets = exam.held_out(seed, figures["tickets"])
-    answers = [json.loads(Path(paper["answers"]).read_text()) for paper in papers]
+    before, after = (exam.answers(paper) for paper in papers)
     page = f"""<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Heedful demo, seed {seed}</title>
 <meta name="viewport" content="width=device-width"><style>{STYLE}</style></head><body>
 <h1>What the fleet learned</h1>
@@ -57,7 +58,7 @@ Right: the right action apart from the total, because a polite wrong answer can 
 <h2>Taking it to the fleet</h2>
 {_releases(figures)}
 <h2>The same tickets, before and after</h2>
-{_examples(tickets, *answers)}
+{_examples(tickets, before, after)}
 <h2>Where the time went</h2>
 <table>{"".join(f"<tr><td>{html.escape(title)}</td><td class=n>{seconds:.1f} s</td></tr>" for title, seconds in chapters)}</table>
 <h2>All figures</h2>

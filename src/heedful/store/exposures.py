@@ -6,6 +6,7 @@ databases.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -81,9 +82,9 @@ def summed(acted: Iterable[Acted], said: Iterable[Said]) -> list[Exposure]:
     A completion may be reported on any turn of the episode; thumbs and violations on other turns than those
     under the release are about somebody else's work and are left out.
     """
-    sums: dict[str, _Sum] = {}
+    sums: defaultdict[str, _Sum] = defaultdict(_Sum)
     for turn in acted:
-        sums.setdefault(turn.episode, _Sum()).acted.append(turn)
+        sums[turn.episode].acted.append(turn)
     ours = {turn.id for one in sums.values() for turn in one.acted}
     for one in said:
         total = sums.get(one.episode)

@@ -26,8 +26,10 @@ from heedful.store.asking import OpenItem, QueueState, RaterLine
 from heedful.store.bulk import among
 from heedful.store.exposures import Exposure
 from heedful.store.finding import narrowed
+from heedful.store.protocol import Ref
 from heedful.store.sql import SqlStore
 from heedful.store.tables import TABLES, audit_entry, link, micros, tally
+from heedful.store.why import Why, why
 
 __all__ = ["EpisodeView", "Exposure", "OpenItem", "QueueState", "RaterLine", "Views"]
 
@@ -186,6 +188,12 @@ class Views:
         """How much each rater judged in this queue, and how often rightly where the answer is known."""
         with self._store.reading() as connection:
             return asking.raters(connection, tenant, queue)
+
+    # --- lineage -------------------------------------------------------------------------------------
+
+    def why(self, tenant: TenantId, ref: Ref) -> Why:
+        """What a record was made from, back to people, and what was made from it, forward to weights."""
+        return why(self._store, tenant, ref)
 
     # --- before the tenant is known ------------------------------------------------------------------
 

@@ -84,6 +84,30 @@ class Why:
     back: tuple[Group, ...]  # what it was made from
     forward: tuple[Group, ...]  # what was made from it
 
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it: ids and counts, no text."""
+        return {
+            "kind": self.ref.kind,
+            "id": self.ref.id,
+            "back": [_plain_group(group) for group in self.back],
+            "forward": [_plain_group(group) for group in self.forward],
+        }
+
+
+def _plain_group(group: Group) -> dict[str, Any]:
+    people = {} if group.people is None else {"people": group.people}
+    examples = [_plain_node(node) for node in group.nodes]
+    return {"kind": group.kind, "count": group.count, **people, "examples": examples}
+
+
+def _plain_node(node: Node) -> dict[str, Any]:
+    said: dict[str, Any] = {"kind": node.ref.kind, "id": node.ref.id}
+    if node.again or node.cut:
+        said["again" if node.again else "cut"] = True
+    if node.groups:
+        said["groups"] = [_plain_group(group) for group in node.groups]
+    return said
+
 
 def why(store: SqlStore, tenant: TenantId, ref: Ref) -> Why:
     record: Any = store.get(KINDS[ref.kind], tenant, ref.id)
