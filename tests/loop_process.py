@@ -58,7 +58,7 @@ def _surround(parts: Parts, folder: Path) -> None:
             return
         if parts.store.get(Queue, TENANT, QUEUE) is not None:
             judge_all(parts, QUEUE, f"rater_{os.getpid()}")
-        standing = road.standing(parts, TENANT)[AGENT]
+        standing = road.on_duty(parts, TENANT)[AGENT]
         if standing.release is not None:
             work_tickets(parts, 20, start=tickets)
             tickets += 20

@@ -146,7 +146,7 @@ def first_policy(parts: Parts) -> Policy:
 
 def work_tickets(parts: Parts, count: int, *, start: int = 0) -> None:
     """Live turns as the gateway would keep them, and how each task ended: mostly well."""
-    standing = road.standing(parts, TENANT)[AGENT]
+    standing = road.on_duty(parts, TENANT)[AGENT]
     for number in range(start, start + count):
         id = EpisodeId(f"ticket-{number}")
         turn = make_turn(

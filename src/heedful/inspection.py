@@ -18,7 +18,7 @@ from heedful.domain.models import Cycle
 from heedful.domain.release import Release
 from heedful.errors import Misconfigured, NotFound
 from heedful.monitoring import signals
-from heedful.release.standing import Standing, standings
+from heedful.release.duty import Duty, on_duty
 from heedful.settings import Settings
 from heedful.store import codec
 from heedful.store.sql import SqlStore
@@ -97,7 +97,7 @@ def _server(server: running.Running | None) -> dict[str, Json]:
 
 def _agents(settings: Settings, store: SqlStore, views: Views, tenant: TenantId) -> list[dict[str, Json]]:
     releases = store.find(Release, tenant, limit=None)
-    standing = standings(releases)
+    duties = on_duty(releases)
     newest = {release.target.agent: release for release in releases if release.against is not None}
     cycles: dict[AgentId, Cycle] = {}
     for cycle in store.find(Cycle, tenant, newest_first=True):
@@ -105,19 +105,19 @@ def _agents(settings: Settings, store: SqlStore, views: Views, tenant: TenantId)
     return [
         {
             "agent": agent,
-            **_standing(standing.get(agent)),
+            **_duty(duties.get(agent)),
             "cycle": _cycle(cycles.get(agent)),
-            "signals": _signals(settings, views, standing.get(agent), newest.get(agent)),
+            "signals": _signals(settings, views, duties.get(agent), newest.get(agent)),
         }
-        for agent in sorted({*standing, *cycles})
+        for agent in sorted({*duties, *cycles})
     ]
 
 
-def _standing(standing: Standing | None) -> dict[str, Json]:
-    if standing is None:
+def _duty(duty: Duty | None) -> dict[str, Json]:
+    if duty is None:
         return {"live": None, "release": None}
-    under_way = standing.release
-    return {"live": standing.live, "release": _release(under_way) if under_way else None}
+    under_way = duty.release
+    return {"live": duty.live, "release": _release(under_way) if under_way else None}
 
 
 def _cycle(cycle: Cycle | None) -> dict[str, Json] | None:
@@ -125,15 +125,15 @@ def _cycle(cycle: Cycle | None) -> dict[str, Json] | None:
 
 
 def _signals(
-    settings: Settings, views: Views, standing: Standing | None, newest: Release | None
+    settings: Settings, views: Views, duty: Duty | None, newest: Release | None
 ) -> list[dict[str, Json]]:
     """Of the release under way, or else of the last one: there two policies were seen side by side."""
-    if standing is None or newest is None:
+    if duty is None or newest is None:
         return []
-    release = standing.release or newest
+    release = duty.release or newest
     found = signals.signals(
         signals.tallies(release, views.exposures(release.tenant, release.id)),
-        live=standing.live,
+        live=duty.live,
         at=WallClock().now(),
         settings=settings.watch,
     )

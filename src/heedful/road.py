@@ -41,8 +41,7 @@ from heedful.domain.ids import (
     mint,
 )
 from heedful.domain.labeling import Assignment, Gold, Item, ItemState, Queue, Verdict
-from heedful.domain.models import Adapter, External, Policy, RewardModel, Run, Weights
-from heedful.domain.models import Standing as ModelStanding
+from heedful.domain.models import Adapter, External, Policy, RewardModel, Run, Standing, Weights
 from heedful.domain.preference import Dataset, Preference, Row
 from heedful.domain.release import Release, Stage, Step, Target, moved
 from heedful.domain.taxonomy import Taxonomy
@@ -58,9 +57,9 @@ from heedful.monitoring import signals
 from heedful.preferences import build
 from heedful.preferences import freeze as freezing
 from heedful.registry import runs, versions
-from heedful.release import gate
+from heedful.release import duty, gate
+from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
-from heedful.release.standing import Standing, standings
 from heedful.store.codec import kind_of
 from heedful.store.protocol import Act, Batch, Link, Ref, Store
 from heedful.store.views import Views
@@ -108,9 +107,9 @@ class Heard:
 # -- 0: an agent asks, a policy answers ----------------------------------------------------------------------
 
 
-def standing(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Standing]:
+def on_duty(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Duty]:
     """Which policy is live for each agent, and which release is under way."""
-    return standings(parts.store.find(Release, tenant, limit=None))
+    return duty.on_duty(parts.store.find(Release, tenant, limit=None))
 
 
 def keep(parts: Parts, turns: Sequence[Turn], *, episode: Episode | None = None) -> Future[Any]:
@@ -443,7 +442,7 @@ def fit(
             run=run.id,
             report=report,
         ),
-        standing=ModelStanding.VALIDATED if passed else ModelStanding.REFUSED,
+        standing=Standing.VALIDATED if passed else Standing.REFUSED,
     )
     parts.store.commit(Batch(add=(model,), acts=(act(parts, tenant, "loop", "reward.fitted", model),)))
     return model
@@ -500,7 +499,7 @@ def improve(
     """The policy practises on prompts that people sent, and the reward model says how well it did."""
     start = _get(parts, Policy, tenant, policy)
     judge = _get(parts, RewardModel, tenant, reward)
-    if judge.standing is ModelStanding.REFUSED:
+    if judge.standing is Standing.REFUSED:
         raise Conflict(f"reward model {reward!r} was refused by its gates: it may not teach")
     train, held_out = _practice(parts, prompts)
     run = _run(
@@ -584,7 +583,7 @@ def adopt(
 def validate(parts: Parts, tenant: TenantId, policy: PolicyId, *, prompts: Digest, once: str) -> Policy:
     """The policy beside its parent on held-out prompts; the findings decide whether it may be released."""
     tested = _get(parts, Policy, tenant, policy)
-    if tested.parent is None or tested.reward is None or tested.standing is not ModelStanding.CANDIDATE:
+    if tested.parent is None or tested.reward is None or tested.standing is not Standing.CANDIDATE:
         return tested
     parent = _get(parts, Policy, tenant, tested.parent)
     judge = _get(parts, RewardModel, tenant, tested.reward)
@@ -609,7 +608,7 @@ def validate(parts: Parts, tenant: TenantId, policy: PolicyId, *, prompts: Diges
     found = replace(
         tested,
         figures={**tested.figures, **run.figures},
-        standing=ModelStanding.VALIDATED if passed else ModelStanding.REFUSED,
+        standing=Standing.VALIDATED if passed else Standing.REFUSED,
         notes={**tested.notes, "findings": "; ".join(map(str, findings))},
     )
     parts.store.commit(
@@ -637,12 +636,12 @@ def release(
     if begun is not None:
         return begun
     new = _get(parts, Policy, tenant, policy)
-    if new.standing is ModelStanding.REFUSED and override is None:
+    if new.standing is Standing.REFUSED and override is None:
         raise Conflict(
             f"policy {policy!r} was refused ({new.notes.get('findings')}): release it with a reason, or not"
         )
     now, before = parts.clock.now(), parts.store.find(Release, tenant, where={"agent": new.agent}, limit=None)
-    known = standings(before).get(new.agent)
+    known = duty.on_duty(before).get(new.agent)
     if known is not None and known.release is not None:
         raise Conflict(f"release {known.release.id!r} of agent {new.agent!r} is under way: one at a time")
     if known is not None and known.live == policy:
@@ -725,7 +724,7 @@ def _move(parts: Parts, known: Release, decision: gate.Decision, *, actor: str) 
 
 def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
     """The signals of an agent's policies. One outside its band is an alert, which takes the release back."""
-    known = standing(parts, tenant).get(agent)
+    known = on_duty(parts, tenant).get(agent)
     if known is None:
         return []
     now = parts.clock.now()

@@ -28,8 +28,7 @@ from heedful.domain.ids import (
     TenantId,
 )
 from heedful.domain.labeling import Queue
-from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel
-from heedful.domain.models import Standing as ModelStanding
+from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel, Standing
 from heedful.domain.release import Stage
 from heedful.durable.protocol import Durable, Flow
 from heedful.errors import Busy, Conflict, InvalidInput, NotFound, Unavailable
@@ -93,7 +92,7 @@ class Worker:
             return there
         if kind not in {"imitate", "improve"}:
             raise InvalidInput(f"kind is {kind!r}: it is imitate or improve", field="kind")
-        known = road.standing(self._parts, tenant).get(agent)
+        known = road.on_duty(self._parts, tenant).get(agent)
         if known is None and kind == "improve":
             raise Conflict(f"agent {agent!r} has no policy yet: start with a cycle of kind imitate")
         cycle = Cycle(
@@ -190,7 +189,7 @@ class Worker:
             )
             self._stage(cycle, CycleStage.IMPROVING, reward=RewardModelId(reward))
             model = parts.store.get(RewardModel, tenant, reward)
-            if model is None or model.standing is ModelStanding.REFUSED:
+            if model is None or model.standing is Standing.REFUSED:
                 return self._stage(
                     cycle, CycleStage.STOPPED, note=f"reward model {reward} missed its bounds"
                 ).stage
@@ -209,7 +208,7 @@ class Worker:
                 ),
             )
             tuned = parts.store.get(Policy, tenant, policy)
-            if tuned is None or tuned.standing is ModelStanding.REFUSED:
+            if tuned is None or tuned.standing is Standing.REFUSED:
                 note = tuned.notes.get("findings") if tuned else "it is gone"
                 return self._stage(cycle, CycleStage.STOPPED, policy=PolicyId(policy), note=note).stage
             return self._to_the_fleet(flow, cycle, PolicyId(policy), options)

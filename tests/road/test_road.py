@@ -97,7 +97,7 @@ def test_what_a_person_said_reaches_the_fleet_and_repeating_any_stop_changes_not
     work_tickets(parts, 200, start=1000)
     moved = road.decide(parts, TENANT, begun.id)
     assert moved.stage is Stage.FULL
-    assert road.standing(parts, TENANT)[AGENT].live == tuned.id
+    assert road.on_duty(parts, TENANT)[AGENT].live == tuned.id
     assert road.watch(parts, TENANT, AGENT) == []
 
     before = everything(parts)
@@ -353,7 +353,7 @@ def test_one_release_at_a_time_and_the_live_policy_is_not_released_again(parts: 
     ended = road.roll_back(parts, TENANT, begun.id, reason="a complaint", actor="ann")
     assert (ended.stage, ended.reason) == (Stage.ROLLED_BACK, "a complaint")
     assert road.roll_back(parts, TENANT, begun.id, reason="again", actor="bob") == ended
-    assert road.standing(parts, TENANT)[AGENT].live == start.id
+    assert road.on_duty(parts, TENANT)[AGENT].live == start.id
     assert road.release(parts, TENANT, tuned.id, actor="ann", once="two").stage is Stage.CANARY
     with pytest.raises(NotFound, match="policy 'resolver@9'"):
         road.release(parts, TENANT, PolicyId("resolver@9"), actor="ann", once="three")
@@ -408,7 +408,7 @@ def test_harm_takes_the_release_back_and_the_fleet_gets_the_policy_before(parts:
     assert ended.reason.startswith("violations: 15 by the canary and 0 by control")
     (step,) = ended.taken
     assert (step.percent, step.decision) == (50.0, "roll back")
-    assert road.standing(parts, TENANT)[AGENT].live == start.id
+    assert road.on_duty(parts, TENANT)[AGENT].live == start.id
 
 
 def test_an_alert_takes_the_release_back_even_if_who_raised_it_died_before(parts: Parts) -> None:

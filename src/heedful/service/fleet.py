@@ -15,7 +15,7 @@ from heedful import road
 from heedful.domain.ids import AgentId, PolicyId, TenantId
 from heedful.domain.models import Policy
 from heedful.errors import HeedfulError
-from heedful.release.standing import Standing
+from heedful.release.duty import Duty
 from heedful.road import Parts
 
 log = logging.getLogger("heedful.fleet")
@@ -27,7 +27,7 @@ EVERY_SECONDS = 0.2
 class View:
     """One tenant's agents at one moment, with the policies that answer for them."""
 
-    standings: Mapping[AgentId, Standing]
+    duties: Mapping[AgentId, Duty]
     policies: Mapping[PolicyId, Policy]
 
 
@@ -52,12 +52,12 @@ class Fleet:
                 self._views[one] = self._read(one)
 
     def _read(self, tenant: TenantId) -> View:
-        standings = road.standing(self._parts, tenant)
+        duties = road.on_duty(self._parts, tenant)
         before = self._views.get(tenant)
         policies = dict(before.policies) if before is not None else {}
         wanted = {
             id
-            for one in standings.values()
+            for one in duties.values()
             for id in (one.live, *((one.release.policy,) if one.release is not None else ()))
         }
         missing = sorted(wanted - policies.keys())
@@ -66,7 +66,7 @@ class Fleet:
                 PolicyId(id): policy
                 for id, policy in self._parts.store.get_many(Policy, tenant, missing).items()
             }
-        return View(standings, {id: policies[id] for id in wanted if id in policies})
+        return View(duties, {id: policies[id] for id in wanted if id in policies})
 
     def start(self) -> None:
         self._stopping = False

@@ -119,14 +119,14 @@ class Gateway:
         """`GET /v1/models`: agents that have a policy."""
         caller = self._let_in(request)
         view = await self._view(caller.tenant)
-        return reply({"object": "list", "data": [_model(view, agent) for agent in sorted(view.standings)]})
+        return reply({"object": "list", "data": [_model(view, agent) for agent in sorted(view.duties)]})
 
     async def model(self, request: Request) -> Response:
         """`GET /v1/models/{id}`."""
         caller = self._let_in(request)
         view = await self._view(caller.tenant)
         agent = AgentId(check_id(request.path_params["id"], "model"))
-        if agent not in view.standings:
+        if agent not in view.duties:
             raise _no_such(agent, view)
         return reply(_model(view, agent))
 
@@ -216,10 +216,10 @@ class Gateway:
         return view
 
     def _allocated(self, chat: Chat, view: View) -> tuple[Allocation, Policy]:
-        standing = view.standings.get(chat.agent)
-        if standing is None:
+        duty = view.duties.get(chat.agent)
+        if duty is None:
             raise _no_such(chat.agent, view)
-        allocation = allocate(standing.live, standing.release, _unit(chat, standing.release))
+        allocation = allocate(duty.live, duty.release, _unit(chat, duty.release))
         policy = view.policies.get(allocation.policy)
         if policy is None:
             raise Unavailable(f"policy {allocation.policy!r} is released and not in the store")
@@ -402,7 +402,7 @@ def _merged(usual: Sampling, asked: Sampling) -> Sampling:
 
 
 def _no_such(agent: AgentId, view: View) -> NotFound:
-    known = ", ".join(sorted(view.standings)) or "none"
+    known = ", ".join(sorted(view.duties)) or "none"
     return NotFound(f"model {agent!r} is no agent with a released policy: there is {known}", field="model")
 
 
@@ -511,7 +511,7 @@ def _events(asked: ChatRequest, turns: Sequence[Turn]) -> bytes:
 
 
 def _model(view: View, agent: AgentId) -> dict[str, Any]:
-    policy = view.policies.get(view.standings[agent].live)
+    policy = view.policies.get(view.duties[agent].live)
     return {
         "id": agent,
         "object": "model",

@@ -12,7 +12,7 @@ from heedful.domain.ids import check_id
 from heedful.domain.models import RewardModel, Run
 from heedful.domain.preference import Dataset
 from heedful.errors import InvalidInput
-from heedful.road import standing
+from heedful.road import on_duty
 from heedful.service.routes import Route, Visiting, known, reply
 from heedful.store.codec import kind_of
 from heedful.store.protocol import Record, Ref
@@ -54,7 +54,7 @@ def get_status(visit: Visiting) -> Response:
                     "release": one.release.id if one.release else None,
                     "percent": one.release.percent if one.release else None,
                 }
-                for one in standing(parts, tenant).values()
+                for one in on_duty(parts, tenant).values()
             ],
             "releases": parts.views.releases_running(tenant),
             "records": parts.views.tallies(tenant),

@@ -12,7 +12,7 @@ UNDER_WAY = frozenset({Stage.CANARY, Stage.PAUSED, Stage.INCONCLUSIVE})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class Duty:
     """One agent's live policy, and the release that is testing another."""
 
     agent: AgentId
@@ -20,7 +20,7 @@ class Standing:
     release: Release | None = None
 
 
-def standings(releases: Iterable[Release]) -> Mapping[AgentId, Standing]:
+def on_duty(releases: Iterable[Release]) -> Mapping[AgentId, Duty]:
     """The newest full release of an agent is live; a rolled-back one never was, or no longer is."""
     live: dict[AgentId, Release] = {}
     testing: dict[AgentId, Release] = {}
@@ -33,6 +33,6 @@ def standings(releases: Iterable[Release]) -> Mapping[AgentId, Standing]:
         elif release.stage in UNDER_WAY:
             testing[agent] = release
     return {
-        agent: Standing(agent=agent, live=release.policy, release=testing.get(agent))
+        agent: Duty(agent=agent, live=release.policy, release=testing.get(agent))
         for agent, release in live.items()
     }
