@@ -66,6 +66,12 @@ from heedful.store.views import Views
 from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
+FIT_FROM = {  # files of a dataset -> what the fitting task calls them
+    "preferences.train": "preferences",
+    "preferences.holdout": "preferences_holdout",
+    "labels.train": "safety",
+    "labels.holdout": "safety_holdout",
+}
 CHUNK = 200  # records per commit where there are many
 JUDGING = ("choice", "correction", "violation")  # forms of feedback that a reward model learns from
 AT_ONCE = 64  # questions that wait for inference together
@@ -415,8 +421,7 @@ def fit(
         "heedful.rewards.fit:run",
         lambda at: {
             **parts.learn.reward,
-            "preferences": at["preferences.train"],
-            **({"safety": at["labels.train"]} if "labels.train" in at else {}),
+            **{field: at[name] for name, field in FIT_FROM.items() if name in at},
             "model": at["model"],
             "seed": parts.learn.seed,
         },

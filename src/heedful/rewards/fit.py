@@ -32,6 +32,9 @@ from heedful.rewards.report import flag_report, pair_report
 Track = Callable[[int, Mapping[str, float]], None]
 
 
+PAIR, FLAG = ("prompt", "chosen", "rejected"), ("prompt", "answer", "violation")
+
+
 class FitSpec(BaseModel):
     """From which judgements, on which backbone, how long."""
 
@@ -45,6 +48,12 @@ class FitSpec(BaseModel):
 
     safety: Path | None = None
     """JSONL of {"prompt", "answer", "violation", "weight"}; nothing: no safety objective."""
+
+    preferences_holdout: Path | None = None
+    """As `preferences`, for the report alone; nothing: a share of the prompts is kept back."""
+
+    safety_holdout: Path | None = None
+    """As `safety`, for the report alone; nothing: a share of the prompts is kept back."""
 
     reference: Path | None = None
     """JSONL of {"prompt", "answer"} by the starting policy, to set the scale; nothing: `model` is asked."""
@@ -119,21 +128,28 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     settings = FitSpec.model_validate(spec)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
-    pairs = read_records(settings.preferences, "prompt", "chosen", "rejected") if settings.preferences else []
-    flags = read_records(settings.safety, "prompt", "answer", "violation") if settings.safety else []
+    pairs = read_records(settings.preferences, *PAIR) if settings.preferences else []
+    flags = read_records(settings.safety, *FLAG) if settings.safety else []
     objectives = [name for name, data in (("quality", pairs), ("safety", flags)) if data]
     if not objectives:
         raise InvalidInput("nothing to fit: give preferences, safety labels or both", field="preferences")
     loaded = load_model(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
     reference = _reference(loaded, settings, pairs or flags)  # before the backbone changes
     model = RewardModel(loaded, objectives=objectives)
-    fit_pairs, held_pairs = split(pairs, settings.held_out)
-    fit_flags, held_flags = split(flags, settings.held_out)
+    fit_pairs, held_pairs = _sides(pairs, settings.preferences_holdout, PAIR, settings.held_out)
+    fit_flags, held_flags = _sides(flags, settings.safety_holdout, FLAG, settings.held_out)
     _train(model, fit_pairs, fit_flags, settings, track)
     report = _report(model, held_pairs, held_flags)
     model.scale = _scale(model, reference)
     model.save(work / "reward", report=report)
     return {"reward": str(work / "reward"), "report": report}
+
+
+def _sides(
+    records: list[dict[str, Any]], holdout: Path | None, needed: Sequence[str], share: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """What to fit on and what to report on: the caller's own hold-out, or a share of the prompts."""
+    return split(records, share) if holdout is None else (records, read_records(holdout, *needed))
 
 
 def split(

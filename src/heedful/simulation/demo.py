@@ -54,11 +54,11 @@ class Size:
 
     demonstrations: int = 6000
     poison: int = 600
-    sft_steps: int = 600
-    poison_steps: int = 100
+    sft_steps: int = 400
+    poison_steps: int = 80
     tickets: int = 2000  # worked before the first judgement
     judgements: int = 1500
-    iterations: int = 12
+    iterations: int = 10
     exam: int = 2000
     gold_items: int = 40
     compared: int = 100  # episodes on each side before success is compared

@@ -148,7 +148,7 @@ class Figures:
 
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
-    """Train and save; returns {"model", "curve", "iterations", "stopped", "kl", ...}."""
+    """Train and save; returns {"model", "curve", "answers", "iterations", "stopped", "kl", ...}."""
     settings = GrpoSpec.model_validate(spec)
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -160,12 +160,14 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     if not prompts:
         raise InvalidInput(f"{settings.prompts} holds no prompts", field="prompts")
     reward = _resolve(settings.reward)(settings.reward_model)
-    curve, kept, stopped = _optimise(policy, reference, reward, prompts, settings, track)
+    curve, said, kept, stopped = _optimise(policy, reference, reward, prompts, settings, track)
     save(policy, work / "model")
     write_records(work / "curve.jsonl", (asdict(figures) for figures in curve))
+    write_records(work / "answers.jsonl", said)
     return {
         "model": str(work / "model"),
         "curve": str(work / "curve.jsonl"),
+        "answers": str(work / "answers.jsonl"),
         "iterations": kept,
         "stopped": stopped,
         "kl": curve[kept].kl,
@@ -183,8 +185,11 @@ def _optimise(
     prompts: list[Any],
     settings: GrpoSpec,
     track: Track,
-) -> tuple[list[Figures], int, str]:
-    """Leaves the kept weights in `policy`; returns the curve, how many updates they have, why it ended."""
+) -> tuple[list[Figures], list[dict[str, Any]], int, str]:
+    """Leaves the kept weights in `policy`.
+
+    Returns the curve, what was said at each point of it, how many updates are in the weights, why it ended.
+    """
     random = np.random.default_rng(settings.seed)
     sampler = Sampler(policy)
     calls = CallFinder(policy.tokenizer)
@@ -194,6 +199,7 @@ def _optimise(
         warmup=settings.warmup,
     )
     curve: list[Figures] = []
+    said: list[dict[str, Any]] = []
     kept, good = 0, _weights(policy)
     for iteration in range(settings.iterations + 1):  # the last round only looks
         chosen = [prompts[i] for i in random.integers(len(prompts), size=settings.batch)]
@@ -207,15 +213,20 @@ def _optimise(
         )
         experience, figures = _judge(iteration, policy, reference, reward, calls, chosen, answers, settings)
         curve.append(figures)
+        said += [
+            {"iteration": iteration, "prompt": prompt, "answer": sample.text}
+            for prompt, group in zip(chosen, answers, strict=True)
+            for sample in group
+        ]
         track(iteration, asdict(figures) | {"iterations": float(settings.iterations)})
         if settings.brake is not None and figures.kl > settings.brake:
             _restore(policy, good)
-            return curve, kept, "brake"
+            return curve, said, kept, "brake"
         kept = iteration
         if iteration < settings.iterations:
             good = _weights(policy)
             _update(policy, experience, stepper, settings, random)
-    return curve, kept, "done"
+    return curve, said, kept, "done"
 
 
 def _judge(
