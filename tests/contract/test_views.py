@@ -49,7 +49,8 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import AssignmentState, Gold, Item, ItemState
 from heedful.domain.release import Stage
 from heedful.errors import NotFound
-from heedful.store.protocol import Batch
+from heedful.store import asking
+from heedful.store.protocol import Batch, Ref
 from heedful.store.sql import SqlStore, open_store
 from heedful.store.views import OpenItem, QueueState, RaterLine, Views
 
@@ -265,6 +266,22 @@ def test_a_place_that_was_let_go_is_offered_with_its_assignment(store: SqlStore,
     ]
 
 
+def test_a_rater_whose_lease_ran_out_may_take_the_item_up_again(store: SqlStore, views: Views) -> None:
+    item = make_item()
+    lapsed = taken(item, 0)
+    store.commit(Batch(add=(make_queue(id=QUEUE), item, lapsed)))
+    assert offered(views) == []
+    assert offered(views, now=later(10)) == [OpenItem(item=item, slot=0, stale=lapsed)]
+
+
+def test_the_last_place_is_not_offered_beyond_the_overlap() -> None:
+    item = make_item()
+    held = [taken(item, 0, rater="x", state=AssignmentState.DONE)]
+    assert asking._offered(item, held, NOW, most=1) is None
+    assert asking._offered(item, held, NOW, most=2) == OpenItem(item=item, slot=1)
+    assert asking._offered(item, held, NOW, most=None) == OpenItem(item=item, slot=1)
+
+
 def test_a_gold_item_always_has_one_more_place(store: SqlStore, views: Views) -> None:
     gold, plain = make_item(gold=Gold(chosen=TurnId("turn_1"))), make_item()
     held = [taken(gold, n, rater=f"r{n}", state=AssignmentState.DONE) for n in range(3)]
@@ -352,6 +369,8 @@ ASKED: dict[str, Callable[[Views], object]] = {
     "queue_state_now": lambda views: views.queue_state(TENANT, QUEUE, now=NOW),
     "open_items": lambda views: views.open_items(TENANT, QUEUE, RATER, NOW),
     "raters": lambda views: views.raters(TENANT, QUEUE),
+    "why": lambda views: views.why(TENANT, Ref(kind="turn", id="t7")),
+    "why_of_feedback": lambda views: views.why(TENANT, Ref(kind="item", id="known_item")),
     "key": lambda views: views.key("hk_1"),
 }
 BIG = {"turn", "feedback", "episode", "item", "assignment", "link", "audit_entry", "verdict"}
@@ -364,7 +383,7 @@ def filled(store: SqlStore) -> SqlStore:
     """Small, but with the variety of something large."""
     futures = [store.submit(batch) for n in range(40) for batch in _some(n)]
     known = (make_queue(id=QUEUE), make_release(id=RELEASE), make_policy(), make_key(id="hk_1"))
-    store.commit(Batch(add=(*known, make_item(gold=Gold(chosen=None)))))
+    store.commit(Batch(add=(*known, make_item(id="known_item", gold=Gold(chosen=None)))))
     assert all(future.result() for future in futures)
     return store
 

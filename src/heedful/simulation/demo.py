@@ -52,12 +52,12 @@ CONTRACTOR = "contractor"  # whose transcripts are poisoned
 class Size:
     """How much of everything. `quick` is for tests of the demo itself, its figures mean little."""
 
-    demonstrations: int = 6000
+    demonstrations: int = 7500
     poison: int = 600
-    sft_steps: int = 400
+    sft_steps: int = 550
     poison_steps: int = 80
-    tickets: int = 2000  # worked before the first judgement
-    judgements: int = 1500
+    tickets: int = 2400  # worked before the first judgement
+    judgements: int = 2000
     iterations: int = 10
     exam: int = 2000
     gold_items: int = 40

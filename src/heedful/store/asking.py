@@ -78,11 +78,12 @@ def open_items(
     item, assignment = TABLES[Item], TABLES[Assignment]
     about = (assignment.c.tenant == queue.tenant, assignment.c.item == item.c.id)
     # Not by the index on raters: one may have had thousands of items, an item has a handful of raters.
-    had = select(assignment.c.seq).where(*about, func.coalesce(assignment.c.rater, "") == rater).exists()
-    held = or_(
-        assignment.c.state == AssignmentState.DONE.value,
-        and_(assignment.c.state == AssignmentState.LEASED.value, assignment.c.until > micros(now)),
-    )
+    # A lease that ran out does not count: a rater who comes back may take the item up again.
+    alive = and_(assignment.c.state == AssignmentState.LEASED.value, assignment.c.until > micros(now))
+    held = or_(assignment.c.state == AssignmentState.DONE.value, alive)
+    theirs = func.coalesce(assignment.c.rater, "") == rater
+    skipped = assignment.c.state == AssignmentState.SKIPPED.value
+    had = select(assignment.c.seq).where(*about, theirs, or_(held, skipped)).exists()
     taken = select(func.count()).select_from(assignment).where(*about, held).scalar_subquery()
     question = select(item.c.body).where(
         item.c.tenant == queue.tenant,
@@ -96,7 +97,11 @@ def open_items(
     bodies = connection.execute(question.order_by(item.c.seq).limit(limit)).scalars().all()
     items = [codec.decode(Item, body) for body in bodies]
     slots = _assignments(connection, queue.tenant, [one.id for one in items])
-    return [_offered(one, slots.get(one.id, ()), now) for one in items]
+    offered = (
+        _offered(one, slots.get(one.id, ()), now, most=queue.overlap if one.gold is None else None)
+        for one in items
+    )
+    return [place for place in offered if place is not None]
 
 
 def _assignments(
@@ -112,13 +117,19 @@ def _assignments(
     return found
 
 
-def _offered(item: Item, assignments: Iterable[Assignment], now: datetime) -> OpenItem:
-    """The lowest slot that nobody had, or else the lowest whose holder let it go."""
+def _offered(
+    item: Item, assignments: Iterable[Assignment], now: datetime, *, most: int | None
+) -> OpenItem | None:
+    """The lowest slot whose holder let it go, or else the lowest that nobody had.
+
+    None when all `most` slots are held: somebody took the last one between our two questions.
+    """
     slots = {int(one.id.rpartition(":")[2]): one for one in assignments}
     let_go = [slot for slot, one in sorted(slots.items()) if _let_go(one, now)]
     if let_go:
         return OpenItem(item=item, slot=let_go[0], stale=slots[let_go[0]])
-    return OpenItem(item=item, slot=next(slot for slot in range(len(slots) + 1) if slot not in slots))
+    free = next(slot for slot in range(len(slots) + 1) if slot not in slots)
+    return OpenItem(item=item, slot=free) if most is None or free < most else None
 
 
 def _let_go(assignment: Assignment, now: datetime) -> bool:

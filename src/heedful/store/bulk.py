@@ -27,7 +27,7 @@ from sqlalchemy import (
     select,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.dialects.postgresql import JSON, JSONB
 
 
 def insert_all(
@@ -61,7 +61,9 @@ def add_up(connection: Connection, table: Table, amount: Column[int], rows: Sequ
 
 def among(connection: Connection, of: Column[str], values: Sequence[str]) -> ColumnElement[bool]:
     """That the column is one of these texts."""
+    text = orjson.dumps(list(values)).decode()
     if connection.dialect.name == "sqlite":
-        given = func.json_each(orjson.dumps(list(values)).decode()).table_valued("value")
+        given = func.json_each(text).table_valued("value")
         return of.in_(select(column("value")).select_from(given))
-    return of == any_(bindparam(None, list(values), ARRAY(of.type)))
+    texts = func.jsonb_array_elements_text(cast(bindparam(None, text, Text()), JSONB))
+    return of == any_(func.array(select(texts).scalar_subquery()))
