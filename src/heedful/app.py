@@ -1,25 +1,32 @@
-"""The server: the API and the gateway in front, the loop's threads behind, one lifespan around both."""
+"""The server: the API and the gateway in front, the loop's threads behind, one lifespan around both.
+
+It signs how the audit log stands when it starts and when it ends, so that what lies between two starts cannot
+be rewritten unseen by anybody who does not hold the key as well.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import uvicorn
 
 from heedful.access.bind import check_bind
-from heedful.errors import Unavailable
+from heedful.errors import HeedfulError, Unavailable
 from heedful.logs import set_up_logging
 from heedful.running import announced
 from heedful.service.api import build
 from heedful.service.keyring import has_keys
 from heedful.settings import Settings
+from heedful.store import auditing
 from heedful.wiring import Wired, wire
 from heedful.worker import Worker
 
@@ -31,8 +38,16 @@ def create(wired: Wired, settings: Settings) -> Any:
     worker = Worker(wired.parts, wired.durable)
 
     @asynccontextmanager
-    async def lifespan(_: Any) -> AsyncIterator[None]:
-        worker.launch(asyncio.get_running_loop())
+    async def lifespan(app: Any) -> AsyncIterator[None]:
+        try:
+            worker.launch(asyncio.get_running_loop())
+        except HeedfulError as error:
+            app.state.refused = error  # uvicorn says only that there was one
+            raise
+        signing = asyncio.create_task(asyncio.to_thread(_sign, wired, settings.data))
+        # What start-up made stays: without this every full collection walks all of it, and answers wait.
+        gc.collect()
+        gc.freeze()
         log.info("server ready", extra={"data": str(settings.data)})
         try:
             yield
@@ -40,10 +55,24 @@ def create(wired: Wired, settings: Settings) -> Any:
             wired.parts.engine.close()
             await asyncio.to_thread(worker.close)
             await wired.parts.inference.close()
+            await signing
+            await asyncio.to_thread(_sign, wired, settings.data)
 
     app = build(wired.parts, worker, settings.server, lifespan=lifespan)
+    app.state.refused = None
     worker.on_change(app.state.fleet.refresh)
     return app
+
+
+def _sign(wired: Wired, data: Path) -> None:
+    """A checkpoint, if the audit log has grown since the last. A damaged log is not signed, and served none the less."""
+    try:
+        made = auditing.sign_growth(wired.store, data, wired.parts.clock)
+    except (HeedfulError, OSError) as error:
+        log.error("the audit log was not signed", extra={"reason": str(error)})
+    else:
+        if made is not None:
+            log.info("the audit log was signed", extra={"entries": made.size})
 
 
 def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None) -> None:
@@ -59,16 +88,22 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
         url = _url(listener, settings.server.host)
         with announced(settings.data, url), suppress(KeyboardInterrupt):
             ready(url)
+            app = create(wired, settings)
             server = uvicorn.Server(
                 uvicorn.Config(
-                    create(wired, settings),
+                    app,
                     log_config=None,
                     access_log=False,
                     timeout_graceful_shutdown=int(settings.server.drain_seconds) or 1,
                     server_header=False,
                 )
             )
-            server.run(sockets=[listener])
+            try:
+                server.run(sockets=[listener])
+            except SystemExit:
+                if app.state.refused is not None:
+                    raise app.state.refused from None
+                raise
     finally:
         wired.close()
 

@@ -54,11 +54,11 @@ class Size:
 
     demonstrations: int = 7500
     poison: int = 600
-    sft_steps: int = 550
+    sft_steps: int = 500
     poison_steps: int = 80
     tickets: int = 2400  # worked before the first judgement
     judgements: int = 2000
-    iterations: int = 10
+    iterations: int = 14
     exam: int = 2000
     gold_items: int = 40
     compared: int = 100  # episodes on each side before success is compared
@@ -92,7 +92,7 @@ def settings(seed: int, size: Size) -> dict[str, Any]:
             "judgements": size.judgements,
             "prompts": size.tickets,
             "sft": {"steps": size.sft_steps},
-            "grpo": {"iterations": size.iterations},
+            "grpo": {"iterations": size.iterations, "kl": 0.2, "penalty": 4.0},
         },
         "datasets": {"min_preferences": min(100, size.judgements)},
         "gates": {"reward_accuracy": size.reward_accuracy},
