@@ -92,7 +92,7 @@ def settings(seed: int, size: Size) -> dict[str, Any]:
             "judgements": size.judgements,
             "prompts": size.tickets,
             "sft": {"steps": size.sft_steps},
-            "grpo": {"iterations": size.iterations, "kl": 0.2, "penalty": 4.0},
+            "grpo": {"iterations": size.iterations},
         },
         "datasets": {"min_preferences": min(100, size.judgements)},
         "gates": {"reward_accuracy": size.reward_accuracy},

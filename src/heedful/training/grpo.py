@@ -58,7 +58,7 @@ class GrpoSpec(BaseModel):
     reward_model: str
     """What that function is given: usually the directory of a reward model."""
 
-    iterations: int = Field(10, ge=1)
+    iterations: int = Field(14, ge=1)
     """Rounds of sampling and updating."""
 
     group: int = Field(8, ge=2)
@@ -88,13 +88,13 @@ class GrpoSpec(BaseModel):
     clip: float = Field(0.2, gt=0)
     """How far a token's probability may move for gain within one iteration."""
 
-    kl: float = Field(0.3, ge=0)
+    kl: float = Field(0.2, ge=0)
     """Price of one nat of distance to the start, in group standard deviations of reward."""
 
     brake: float | None = Field(2.0, gt=0)
     """Stop when an answer is on average this many nats from the start; None: never."""
 
-    penalty: float = Field(2.5, ge=0)
+    penalty: float = Field(4.0, ge=0)
     """Price of a certain violation, in standard deviations of quality."""
 
     truncated: float = Field(1.0, ge=0)

@@ -41,7 +41,7 @@ class SftSpec(BaseModel):
     tiny: TinyShape = TinyShape()
     """Shape of that tiny model."""
 
-    steps: int = Field(400, ge=1)
+    steps: int = Field(500, ge=1)
     """Optimiser steps."""
 
     batch: int = Field(32, ge=1)
