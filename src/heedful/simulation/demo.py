@@ -45,6 +45,7 @@ from heedful.stats.intervals import paired_difference, wilson, win_rate
 AGENT = "resolver"
 STEPS = (15, 30, 60, 100)  # percent of episodes
 SERVED = {"temperature": 1.0, "max_tokens": exam.MAX_TOKENS}
+SHOWN_AT = "2026-01-01T00:00:00+00:00"  # fixed, so that what is sent again is the same
 CONTRACTOR = "contractor"  # whose transcripts are poisoned
 
 
@@ -95,6 +96,7 @@ def settings(seed: int, size: Size) -> dict[str, Any]:
             "grpo": {"iterations": size.iterations},
         },
         "datasets": {"min_preferences": min(100, size.judgements)},
+        "labeling": {"lease_seconds": 30},
         "gates": {"reward_accuracy": size.reward_accuracy},
         "releases": {
             "steps": list(STEPS),
@@ -277,6 +279,7 @@ async def _poison(client: AsyncClient, seed: int, size: Size) -> str:
 def _demonstration(id: str, by: str, prompt: Sequence[dict[str, str]], answer: str) -> dict[str, Any]:
     return {
         "id": id,
+        "at": SHOWN_AT,
         "source": "expert",
         "by": by,
         "said": {"form": "demonstration", "prompt": list(prompt), "answer": answer},
