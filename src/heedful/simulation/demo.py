@@ -44,7 +44,6 @@ from heedful.stats.intervals import paired_difference, wilson, win_rate
 
 AGENT = "resolver"
 STEPS = (15, 30, 60, 100)  # percent of episodes
-SERVED = {"temperature": 1.0, "max_tokens": exam.MAX_TOKENS}
 SHOWN_AT = "2026-01-01T00:00:00+00:00"  # fixed, so that what is sent again is the same
 CONTRACTOR = "contractor"  # whose transcripts are poisoned
 
