@@ -16,7 +16,7 @@ import sqlalchemy
 
 from heedful.durable.dbos import DbosDurable
 from heedful.durable.protocol import Durable, Flow, FlowState, FlowStatus
-from heedful.errors import InvalidInput, NotFound, Unavailable
+from heedful.errors import Conflict, InvalidInput, NotFound, Unavailable
 
 STEPS = 10
 PATIENCE = 60.0
@@ -194,9 +194,20 @@ def story(durable: Durable, folder: Path) -> None:
     (folder / "story.json").write_text(json.dumps(said))
 
 
-def main(scenario: str, database: str, folder: str) -> None:
+def stay(durable: Durable, folder: Path) -> None:
+    """Works until it is killed; or says why not."""
+    try:
+        durable.launch()
+    except Conflict as error:
+        note(folder, f"refused: {error}")
+        return
+    note(folder, "works")
+    time.sleep(PATIENCE)
+
+
+def main(scenario: str, database: str, folder: str, executor: str = "heedful") -> None:
     log = os.open(Path(folder) / "log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.dup2(log, 2)
-    durable = DbosDurable(engine(database))
+    durable = DbosDurable(engine(database), executor=executor)
     globals()[scenario](durable, Path(folder))
     durable.close()

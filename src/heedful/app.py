@@ -1,7 +1,7 @@
 """The server: the API and the gateway in front, the loop's threads behind, one lifespan around both.
 
-It signs how the audit log stands when it starts and when it ends, so that what lies between two starts cannot
-be rewritten unseen by anybody who does not hold the key as well.
+It signs how the audit log stands when it starts and when it ends: whoever does not hold the key as well cannot
+rewrite unseen what lies before the last of these.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def create(wired: Wired, settings: Settings) -> Any:
 
 
 def _sign(wired: Wired, data: Path) -> None:
-    """A checkpoint, if the audit log has grown since the last. A damaged log is not signed, and served none the less."""
+    """A checkpoint, if the audit log has grown. A damaged log is not signed, and the server works none the less."""
     try:
         made = auditing.sign_growth(wired.store, data, wired.parts.clock)
     except (HeedfulError, OSError) as error:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from heedful.domain.access import Scope
+from heedful.domain.access import OPERATOR, Scope
 from heedful.errors import Conflict, HeedfulError, InvalidInput, Misconfigured
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def everywhere(
     context: typer.Context,
     dir: Annotated[Path | None, typer.Option(help="Directory of heedful.yaml. [default: this one]")] = None,
     set: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="Override a setting.")] = None,
-    tenant: Annotated[str, typer.Option(help="Whose data.")] = "default",
+    tenant: Annotated[str, typer.Option(help="Whose data.")] = OPERATOR,
     key: Annotated[str | None, typer.Option(envvar=KEY, help="API key for a running server.")] = None,
     debug: Annotated[bool, typer.Option("--debug", help="Show where an error came from.")] = False,
     version: Annotated[

@@ -23,7 +23,7 @@ from sqlalchemy import func, make_url, select
 from heedful import running
 from heedful.access.bind import is_loopback
 from heedful.access.keys import live
-from heedful.domain.access import Key
+from heedful.domain.access import OPERATOR, Key
 from heedful.domain.clock import Clock
 from heedful.errors import HeedfulError
 from heedful.settings import Settings
@@ -31,7 +31,8 @@ from heedful.store import auditing
 from heedful.store.sql import SqlStore
 from heedful.store.sqlite import driver
 from heedful.store.tables import audit_entry, moment, tally
-from heedful.wiring import DEFAULT_TENANT, database_url, read, taxonomy
+from heedful.store.views import Views
+from heedful.wiring import database_url, read, taxonomy
 
 State = Literal["ok", "warning", "failed"]
 
@@ -230,7 +231,10 @@ def time_is_right(store: SqlStore, clock: Clock) -> Check:
 
 def keys(settings: Settings, store: SqlStore | None, clock: Clock) -> Check:
     host = settings.server.host
-    found = [] if store is None else store.find(Key, DEFAULT_TENANT, limit=None)
+    found: list[Key] = []
+    if store is not None:
+        for tenant in sorted({OPERATOR, *(one.id for one in Views(store).tenants())}):
+            found += store.find(Key, tenant, limit=None)
     working = sum(live(key, clock.now()) for key in found)
     if not is_loopback(host) and not found:
         return Check(

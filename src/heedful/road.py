@@ -17,6 +17,7 @@ from random import Random
 from typing import Any, TypeVar
 
 from heedful.blobs.protocol import Blobs
+from heedful.domain.access import OPERATOR
 from heedful.domain.clock import Clock
 from heedful.domain.content import Message, Sampling
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
@@ -446,6 +447,7 @@ def fit(
             backbone=backbone,
             run=run.id,
             report=report,
+            objectives=("quality", "safety") if "labels.train" in data.files else ("quality",),
         ),
         standing=Standing.VALIDATED if passed else Standing.REFUSED,
     )
@@ -799,7 +801,7 @@ def _run(
     return runs.execute(
         task,
         spec,
-        id=RunId(once.replace("/", ".")),
+        id=_run_id(tenant, once),
         tenant=tenant,
         files=files,
         trees=trees,
@@ -809,6 +811,15 @@ def _run(
         clock=parts.clock,
         progress=progress,
     )
+
+
+def _run_id(tenant: TenantId, once: str) -> RunId:
+    """A run's work directory goes by its name alone, and `once` may be a caller's: so the tenant is in it.
+
+    Only the tenant is parted off by a slash; what the operator's own runs are called can never look like it.
+    """
+    name = once.replace("/", ".")
+    return RunId(name if tenant == OPERATOR else f"{tenant}/{name}")
 
 
 def _made_by(parts: Parts, kind: type[T], tenant: TenantId, run: RunId) -> T | None:

@@ -35,6 +35,10 @@ class ServerSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
+    name: str = Field("heedful", pattern=r"^[A-Za-z0-9._-]{1,60}$")
+    """What this server is called. Several on one PostgreSQL database each have a name of their own: a server
+    goes on with the cycles that the last one of its name began."""
+
     host: str = "127.0.0.1"
     """Address to listen on. Any but a loopback address needs API keys first."""
 
@@ -105,7 +109,9 @@ class Settings(BaseModel):
     @property
     def digest(self) -> str:
         """Of everything that can change an answer: stamped on every turn."""
-        return hashlib.sha256(self.model_dump_json(exclude={"server", "data"}).encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            self.model_dump_json(exclude={"server", "data", "database"}).encode()
+        ).hexdigest()[:16]
 
 
 def load(

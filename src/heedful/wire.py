@@ -546,8 +546,6 @@ class QueueIn(Shape):
     """How long an assignment waits for its rater."""
     per_rater: Annotated[Whole, Field(ge=1)] | None = None
     """Items one rater may do."""
-    experts_only: StrictBool = False
-    """Only for specialists."""
     gold_share: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """Of assignments that are hidden gold items."""
 
@@ -747,6 +745,28 @@ class RollBackIn(Shape):
     """For those who ask later."""
 
 
+class SftIn(Shape):
+    """How long to imitate. What may be loaded, and from where, is for the settings and nobody else to say."""
+
+    steps: Annotated[Whole, Field(ge=1)] | None = None
+    """Optimiser steps."""
+    batch: Annotated[Whole, Field(ge=1)] | None = None
+    """Demonstrations per step."""
+    rate: Annotated[Number, Field(gt=0)] | None = None
+    """Highest learning rate."""
+
+
+class CycleOptions(Shape):
+    """Where one turn of the loop differs from the settings."""
+
+    only: dict[Short, Short] = Field(default_factory=dict)
+    """For `imitate`: demonstrations with these values only, such as who they are `by`."""
+    sft: SftIn = SftIn()
+    """For `imitate`: instead of `learn.sft`."""
+    steps: tuple[Number, ...] | None = Field(None, min_length=1, max_length=100)
+    """Percentages of the release, rising, the last one 100."""
+
+
 class CycleIn(Shape):
     """Start one turn of the loop."""
 
@@ -756,8 +776,8 @@ class CycleIn(Shape):
     """Whose policy shall become better."""
     kind: Literal["improve", "imitate"] = "improve"
     """`imitate` learns from demonstrations, `improve` from judgements."""
-    options: dict[str, Any] = Field(default_factory=dict)
-    """For the loop."""
+    options: CycleOptions = CycleOptions()
+    """Where it differs from the settings."""
 
 
 # -- keys ----------------------------------------------------------------------------------------------------

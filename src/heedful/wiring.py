@@ -12,7 +12,6 @@ import yaml
 
 from heedful.blobs.directory import DirectoryBlobs
 from heedful.domain.clock import WallClock
-from heedful.domain.ids import TenantId
 from heedful.domain.taxonomy import Taxonomy
 from heedful.durable.dbos import DbosDurable
 from heedful.durable.protocol import Durable
@@ -25,11 +24,10 @@ from heedful.inference.scripted import ScriptedInference
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
 from heedful.settings import Settings
-from heedful.store.protocol import Store
+from heedful.store.postgres import with_driver
 from heedful.store.sql import SqlStore, open_store
 from heedful.store.views import Views
 
-DEFAULT_TENANT = TenantId("default")
 SCRIPTS = "scripts"  # the upstream under which scripted policies are found
 
 
@@ -39,7 +37,7 @@ class Wired:
 
     parts: Parts
     durable: Durable
-    store: Store
+    store: SqlStore
 
     def close(self) -> None:
         self.store.close()
@@ -48,7 +46,7 @@ class Wired:
 def wire(settings: Settings) -> Wired:
     """Everything for a server: on SQLite this process owns the database from here on."""
     settings.data.mkdir(parents=True, exist_ok=True)
-    store = open_store(database_url(settings))
+    store = open_store(database_url(settings), name=settings.server.name)
     blobs = DirectoryBlobs(settings.data / "blobs")
     named: dict[str, Inference] = {
         name: OpenAIInference(upstream) for name, upstream in settings.inference.upstreams.items()
@@ -74,7 +72,8 @@ def wire(settings: Settings) -> Wired:
         releases=settings.releases,
         watch=settings.watch,
     )
-    return Wired(parts=parts, durable=DbosDurable(durable_engine(settings)), store=store)
+    durable = DbosDurable(durable_engine(settings), executor=settings.server.name)
+    return Wired(parts=parts, durable=durable, store=store)
 
 
 def read(settings: Settings) -> tuple[SqlStore, Views]:
@@ -104,7 +103,7 @@ def taxonomy(settings: Settings) -> Taxonomy:
 def durable_engine(settings: Settings) -> sa.Engine:
     """The workflow tables lie beside ours: a file of their own on SQLite, a schema of their own on PostgreSQL."""
     if settings.database is not None and not settings.database.startswith("sqlite"):
-        return sa.create_engine(settings.database, pool_pre_ping=True)
+        return sa.create_engine(with_driver(sa.make_url(settings.database)), pool_pre_ping=True)
     return _sqlite(settings.data / "durable.db")
 
 

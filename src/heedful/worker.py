@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from heedful import road
+from heedful.domain.access import OPERATOR
 from heedful.domain.content import Message
 from heedful.domain.ids import (
     AgentId,
@@ -28,7 +29,7 @@ from heedful.domain.ids import (
     TenantId,
 )
 from heedful.domain.labeling import Queue
-from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel, Standing
+from heedful.domain.models import Cycle, CycleStage, Policy, RewardModel, Standing, Weights
 from heedful.domain.release import Stage
 from heedful.durable.protocol import Durable, Flow
 from heedful.errors import Busy, Conflict, InvalidInput, NotFound, Unavailable
@@ -40,7 +41,6 @@ log = logging.getLogger("heedful.worker")
 T = TypeVar("T")
 Wait = Callable[[Coroutine[Any, Any, T]], T]
 PROMPTS_PER_STEP = 256
-SOLE_TENANT = TenantId("default")  # whose everything is where there are no keys
 SETTLED = frozenset({Stage.FULL, Stage.ROLLED_BACK, Stage.INCONCLUSIVE})
 FORWARD = list(CycleStage)  # a cycle's stages in the order in which it goes through them
 
@@ -66,7 +66,7 @@ class Worker:
         """Go on with whatever a dead process left; `events` is where inference lives."""
         self._events = events
         self._durable.launch()
-        for tenant in {SOLE_TENANT, *(one.id for one in self._parts.views.tenants())}:
+        for tenant in {OPERATOR, *(one.id for one in self._parts.views.tenants())}:
             self._watch_all(tenant)
 
     def close(self) -> None:
@@ -95,6 +95,12 @@ class Worker:
         known = road.on_duty(self._parts, tenant).get(agent)
         if known is None and kind == "improve":
             raise Conflict(f"agent {agent!r} has no policy yet: start with a cycle of kind imitate")
+        live = None if known is None else self._parts.store.get(Policy, tenant, known.live)
+        if live is not None and not isinstance(live.body, Weights):
+            raise Conflict(  # now, and not after people have judged for an hour
+                f"policy {live.id!r} answers for agent {agent!r} and is {live.body.kind}: "
+                "only weights can be trained here"
+            )
         cycle = Cycle(
             id=id or CycleId(self._parts.mint("cycle")),
             tenant=tenant,

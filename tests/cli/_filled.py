@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -50,6 +51,12 @@ def opened(data: Path) -> Iterator[SqlStore]:
         yield store
     finally:
         store.close()
+
+
+def edit(directory: Path, statement: str) -> None:
+    """As somebody would who has the file, and not our permission."""
+    with sqlite3.connect(directory / "heedful-data" / "heedful.db") as connection:
+        connection.execute(statement)
 
 
 def fill(data: Path) -> None:

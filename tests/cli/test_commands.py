@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from cli import _filled
+from cli._filled import edit
 from cli.conftest import Heedful
 from heedful import doctor, running
 from heedful.domain.clock import SetClock
@@ -185,12 +186,6 @@ def test_a_note_of_a_dead_server_is_ignored(tmp_path: Path) -> None:
 
 
 # -- audit ---------------------------------------------------------------------------------------------------
-
-
-def edit(directory: Path, statement: str) -> None:
-    """As somebody would who has the file, and not our permission."""
-    with sqlite3.connect(directory / "heedful-data" / "heedful.db") as connection:
-        connection.execute(statement)
 
 
 def test_an_honest_log_is_intact_and_signed(heedful: Heedful, directory: Path) -> None:

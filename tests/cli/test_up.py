@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from cli._filled import edit
 from cli.conftest import Heedful
 from heedful import running
 from heedful.cli import KEY
@@ -54,7 +55,7 @@ def refused(directory: Path, *arguments: str) -> str:
         env=_without_key(),
     )
     assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    assert "\nTraceback" not in f"\n{done.stderr}"  # a line of the log may hold one, a person sees none
     return done.stderr
 
 
@@ -82,6 +83,17 @@ def test_a_server_is_found_used_and_stopped(heedful: Heedful, directory: Path, s
         assert process.wait(SOON) == 0
     assert not (directory / "heedful-data" / running.NOTE).exists()
     assert heedful("status", "--json", "--dir", directory).json["server"] == {"running": False}
+    verified = heedful("audit", "verify", "--json", "--dir", directory).json
+    assert verified["anchored"] == verified["read"] > 0  # the server signed how it left the log
+
+
+def test_a_server_with_a_damaged_log_works_and_signs_nothing(heedful: Heedful, directory: Path) -> None:
+    edit(directory, 'DELETE FROM audit_entry WHERE "index" = 1')
+    with serving(directory) as process:
+        process.terminate()
+        assert process.wait(SOON) == 0
+    assert "the audit log was not signed" in (directory / "log").read_text()
+    assert not (directory / "heedful-data" / "checkpoints.jsonl").exists()
 
 
 def test_keys_go_through_the_server_that_runs(heedful: Heedful, tmp_path: Path) -> None:
@@ -122,3 +134,13 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = str(other.getsockname()[1])
         assert f"server.port {port}" in refused(tmp_path, "--port", port)
+
+
+def test_a_second_server_of_one_name_is_refused_on_postgresql(
+    tmp_path: Path, postgres_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HEEDFUL_DATABASE", postgres_database.replace("+psycopg", ""))
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    with serving(first):
+        assert "its own server.name" in refused(second, "--port", "0")

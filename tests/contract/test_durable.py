@@ -48,8 +48,8 @@ def new_postgres(request: pytest.FixtureRequest) -> str:
     return sqlalchemy.make_url(url).set(database=name).render_as_string(hide_password=False)
 
 
-def begin(scenario: str, database: str, folder: Path) -> Any:
-    process = FRESH.Process(target=flows.main, args=(scenario, database, str(folder)))
+def begin(scenario: str, database: str, folder: Path, executor: str = "heedful") -> Any:
+    process = FRESH.Process(target=flows.main, args=(scenario, database, str(folder), executor))
     process.start()
     return process
 
@@ -105,6 +105,42 @@ def test_a_step_that_is_left_with_system_exit_has_not_happened(empty: str, tmp_p
     assert run("leave", empty, tmp_path) == 0
     assert run("leave", empty, tmp_path) == 0
     assert notes(tmp_path) == ["begin step", "state running", "begin step", "result done by the next"]
+
+
+@pytest.mark.postgres
+def test_a_second_process_of_the_same_name_is_refused_until_the_first_is_dead(
+    request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    database = new_postgres(request)
+    working = []
+
+    def said(name: str, executor: str) -> str:
+        folder = tmp_path / name
+        folder.mkdir()
+        working.append(begin("stay", database, folder, executor))
+        give_up = time.monotonic() + PATIENCE
+        while not notes(folder):
+            assert time.monotonic() < give_up, (folder / "log").read_text()[-2000:]
+            time.sleep(0.02)
+        return notes(folder)[0]
+
+    try:
+        assert said("first", "one") == "works"
+        assert said("second", "one").startswith("refused: a server of the name 'one' works")
+        assert said("other", "two") == "works"
+        working[0].kill()
+        working[0].join()
+        give_up = (
+            time.monotonic() + PATIENCE
+        )  # the database notices the end of a connection, not of a process
+        for attempt in range(1000):
+            if (answer := said(f"third {attempt}", "one")) == "works":
+                break
+            assert time.monotonic() < give_up, answer
+    finally:
+        for process in working:
+            process.kill()
+            process.join()
 
 
 # --- one process per database tells the rest ---------------------------------------------------------

@@ -88,6 +88,13 @@ def test_a_run_that_is_done_is_not_done_again(engine: Engine, tmp_path: Path) ->
     assert engine.run("tasks:add", {"a": 5, "b": 5}, run=RunId("cycle.other"))["sum"] == 10
 
 
+def test_no_run_works_in_the_directory_of_another_or_outside(engine: Engine) -> None:
+    names = ["acme", "acme/c.fit", "acme.c.fit", "acme:c.fit", "a/../../b", "a/../b"]
+    places = {engine.work(RunId(name)) for name in names}
+    assert len(places) == len(names)
+    assert {place.resolve().parent for place in places} == {engine.work(RUN).resolve().parent}
+
+
 def test_the_same_run_asked_for_twice_at_once_is_done_once(engine: Engine) -> None:
     results = []
     askers = [

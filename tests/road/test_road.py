@@ -22,6 +22,7 @@ from factories import (
     make_violation,
 )
 from heedful import road
+from heedful.domain.access import OPERATOR
 from heedful.domain.content import Message, Role
 from heedful.domain.episode import EpisodeState
 from heedful.domain.feedback import Correction, Demonstration, Feedback
@@ -325,6 +326,20 @@ def test_only_weights_learn_and_only_from_enough_prompts(parts: Parts) -> None:
         road.improve(parts, TENANT, start.id, reward.id, prompts(parts)[:1], once="cycle/improve")
     with pytest.raises(InvalidInput, match="has no demonstrations"):
         road.imitate(parts, TENANT, AGENT, dataset.id, parent=start.id, once="cycle/imitate")
+
+
+def test_tenants_that_call_their_cycles_alike_get_each_its_own_run(parts: Parts) -> None:
+    runs = []
+    for tenant, once in ((TENANT, "c/imitate"), (OTHER, "c/imitate"), (OPERATOR, "acme:c/imitate")):
+        shown = Demonstration(prompt=(Message(role=Role.USER, content="Hi"),), answer=f"Hello, {tenant}.")
+        said = replace(make_feedback(shown, id="shown", turn=None, by="ann"), tenant=tenant)
+        (heard,) = road.hear(parts, tenant, [said], actor="product")
+        assert heard.kept
+        dataset = road.freeze_shown(parts, tenant, "shown")
+        runs.append(road.imitate(parts, tenant, AGENT, dataset.id, parent=None, once=once).run)
+    works = {parts.engine.work(RunId(str(run))) for run in runs}
+    assert len(works) == 3
+    assert all((work / "begun").read_text() == "heedful.training.sft:run\n" for work in works)
 
 
 def test_training_that_fails_leaves_a_run_that_says_so(parts: Parts) -> None:

@@ -82,9 +82,9 @@ def one_of_everything(parts: Parts) -> None:
     ]
     runs = parts.store.find(Run, TENANT)
     assert sorted((run.id, str(run.state)) for run in runs) == [
-        ("cycle_1.fit", "done"),
-        ("cycle_1.improve", "done"),
-        ("cycle_1.improve.validate", "done"),
+        ("acme/cycle_1.fit", "done"),
+        ("acme/cycle_1.improve", "done"),
+        ("acme/cycle_1.improve.validate", "done"),
     ]
 
     items = parts.store.find(Item, TENANT)

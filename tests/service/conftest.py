@@ -13,8 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
-from heedful.access.permissions import OPERATOR
-from heedful.domain.access import Scope
+from heedful.domain.access import OPERATOR, Scope
 from heedful.domain.ids import AgentId, CycleId, PersonId, ReleaseId, TenantId
 from heedful.domain.models import Cycle
 from heedful.road import Parts

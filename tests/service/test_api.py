@@ -217,6 +217,23 @@ def test_a_cycle_is_started_by_the_loop(http: TestClient) -> None:
     assert http.post("/v1/cycles", json={"agent": "r", "kind": "magic"}).json()["error"]["param"] == "kind"
 
 
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"sft": {"model": "/etc"}}, "options.sft.model"),
+        ({"sft": {"trust_remote_code": True}}, "options.sft.trust_remote_code"),
+        ({"sft": {"steps": 0}}, "options.sft.steps"),
+        ({"grpo": {}}, "options.grpo"),
+    ],
+)
+def test_a_request_does_not_say_what_training_loads(
+    http: TestClient, options: dict[str, Any], param: str
+) -> None:
+    body = {"agent": "resolver", "kind": "imitate", "options": options}
+    refused = http.post("/v1/cycles", json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (422, param)
+
+
 # -- looking ------------------------------------------------------------------------------------------------
 
 

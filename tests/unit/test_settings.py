@@ -64,6 +64,9 @@ def test_a_key_like_no_other_is_refused_with_the_names_that_there_are(tmp_path: 
         ("server.port=70000", "server.port"),
         ("labeling.prior=2", "labeling.prior"),
         ("releases.steps=5", "releases.steps"),
+        ("releases.steps=[10, 5, 100]", "releases.steps"),
+        ("releases.steps=[5, 50]", "releases.steps"),
+        ("server.name=two words", "server.name"),
     ],
 )
 def test_a_bad_value_names_its_setting(tmp_path: Path, override: str, name: str) -> None:
@@ -122,7 +125,8 @@ def test_the_example_sets_nothing_as_it_is_and_reads_when_its_marks_are_taken_of
     assert settings.releases.steps == (5, 10, 20, 40, 80, 100)
 
 
-def test_what_only_says_where_to_listen_does_not_change_the_stamp_on_turns(tmp_path: Path) -> None:
+def test_what_only_says_where_things_are_does_not_change_the_stamp_on_turns(tmp_path: Path) -> None:
     plain = load(tmp_path, environment={})
-    assert load(tmp_path, environment={}, overrides=["server.port=1"]).digest == plain.digest
+    for override in ("server.port=1", "server.name=two", "database=postgresql://heedful:secret@db/heedful"):
+        assert load(tmp_path, environment={}, overrides=[override]).digest == plain.digest
     assert load(tmp_path, environment={}, overrides=["labeling.candidates=3"]).digest != plain.digest

@@ -9,12 +9,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from heedful.access.caller import Caller
-from heedful.domain.access import Scope
+from heedful.domain.access import OPERATOR, Scope
 from heedful.domain.feedback import Source
-from heedful.domain.ids import TenantId
 from heedful.errors import NotAllowed
-
-OPERATOR = TenantId("default")  # the tenant of whoever runs the server: its admins may bring in other tenants
 
 
 class Action(StrEnum):

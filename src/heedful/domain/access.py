@@ -8,6 +8,8 @@ from enum import StrEnum
 
 from heedful.domain.ids import KeyId, PersonId, TenantId
 
+OPERATOR = TenantId("default")  # whoever runs the server; everything is theirs while there are no keys
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tenant:

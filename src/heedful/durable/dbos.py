@@ -1,9 +1,12 @@
 """Workflows on DBOS, which keeps its own tables in SQLite or PostgreSQL.
 
-DBOS looks for its past by executor id and application version. Both are fixed here: the executor because one
-server takes over from its dead predecessor, the version because by default it is a hash of source code, and
-then an upgrade would orphan every release that is under way. `VERSION` is raised when a workflow's steps
-change.
+DBOS looks for its past by executor id and application version. Both are set: the executor is the server's name,
+because a server takes over from its dead predecessor, the version because by default it is a hash of source
+code, and then an upgrade would orphan every release that is under way. `VERSION` is raised when a workflow's
+steps change.
+
+Two live servers of one name would each take up what the other is doing. On SQLite the owner's lock rules that
+out; on PostgreSQL a server holds a lock on its name from `launch` until it ends.
 """
 
 from __future__ import annotations
@@ -17,9 +20,18 @@ from dbos import DBOS, DBOSConfig, SetWorkflowID
 from dbos import error as dbos_errors
 
 from heedful.durable.protocol import FlowState, FlowStatus, Json, Workflow
-from heedful.errors import Corrupt, InvalidInput, Misconfigured, NotAllowed, NotFound, TrainingFailed
+from heedful.errors import (
+    Conflict,
+    Corrupt,
+    InvalidInput,
+    Misconfigured,
+    NotAllowed,
+    NotFound,
+    TrainingFailed,
+)
 
 VERSION = "1"
+LOCK = 0x48656564  # "Heed": beside an executor's hash, so that other locks of this number do not matter
 STATES = {
     "PENDING": FlowState.RUNNING,
     "ENQUEUED": FlowState.WAITING,
@@ -76,6 +88,8 @@ class DbosDurable:
             "use_listen_notify": False,
         }
         self._engine = engine
+        self._executor = executor
+        self._alone: sa.Connection | None = None
         if engine.dialect.name == "sqlite":
             sa.event.listen(engine, "connect", _prepare_sqlite)
         self._dbos = DBOS(config=config)
@@ -89,6 +103,8 @@ class DbosDurable:
         self._flows[name] = DBOS.workflow(name=name, max_recovery_attempts=1000)(entry)
 
     def launch(self) -> None:
+        if self._engine.dialect.name == "postgresql":
+            self._alone = _alone(self._engine, self._executor)
         DBOS.launch()
 
     def start(self, name: str, id: str, *arguments: Json) -> None:
@@ -113,7 +129,21 @@ class DbosDurable:
 
     def close(self) -> None:
         DBOS.destroy(workflow_completion_timeout_sec=0)
+        if self._alone is not None:
+            self._alone.close()
         self._engine.dispose()
+
+
+def _alone(engine: sa.Engine, executor: str) -> sa.Connection:
+    """A connection that holds the lock on this name: it ends with the process, however that ends."""
+    connection = engine.connect().execution_options(isolation_level="AUTOCOMMIT")
+    locked = sa.text("SELECT pg_try_advisory_lock(:space, hashtext(:name))")
+    if connection.execute(locked, {"space": LOCK, "name": executor}).scalar_one():
+        return connection
+    connection.close()
+    raise Conflict(
+        f"a server of the name {executor!r} works on this database: give this one its own server.name"
+    )
 
 
 def _prepare_sqlite(connection: Any, _: Any) -> None:

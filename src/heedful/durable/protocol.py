@@ -64,7 +64,10 @@ class Durable(Protocol):
         ...
 
     def launch(self) -> None:
-        """Begin to work, first of all on what a dead process left behind."""
+        """Begin to work, first of all on what a dead process left behind.
+
+        Raises `Conflict` when the process that it would take over from is alive.
+        """
         ...
 
     def start(self, name: str, id: str, *arguments: Json) -> None: ...

@@ -18,7 +18,8 @@ class Engine(Protocol):
     under `work`.
 
     Every adapter keeps these promises (tests/contract/test_engine.py):
-    - a run id names one execution: asked for again after it is done, the first result comes back;
+    - a run id names one execution, whoever's it is: asked for again after it is done, the first result comes
+      back;
     - a run that was cut off, by whatever, starts again from what its work directory holds;
     - when the caller dies the task ends too, within seconds;
     - progress is reported at least as often as the task tracks something;

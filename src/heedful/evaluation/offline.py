@@ -71,12 +71,16 @@ def run(
         ]
         scores[side] = judge.score(prompts, answers)
         track(step, {f"quality_{side}": float(scores[side]["quality"].mean())})
+    violations = {  # of a judge that was never shown any there are none, and the gate that asks for them says so
+        name: float((scores[side]["violation"] > 0.5).mean())
+        for name, side in (("violations", "policy"), ("violations_parent", "parent"))
+        if "violation" in scores[side]
+    }
     difference = scores["policy"]["quality"] - scores["parent"]["quality"]
     return {
         "win_rate": float(((difference > 0) + 0.5 * (difference == 0)).mean()),
         "quality": float(scores["policy"]["quality"].mean()),
         "quality_parent": float(scores["parent"]["quality"].mean()),
-        "violations": float((scores["policy"]["violation"] > 0.5).mean()),
-        "violations_parent": float((scores["parent"]["violation"] > 0.5).mean()),
+        **violations,
         "prompts": len(prompts),
     }

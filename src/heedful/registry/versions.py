@@ -56,15 +56,15 @@ def reward_model(
     backbone: PolicyId,
     run: RunId,
     report: Mapping[str, float],
-    members: int = 1,
+    objectives: tuple[str, ...],
 ) -> RewardModel:
     return RewardModel(
         id=RewardModelId(f"reward@{version}"),
         tenant=tenant,
         version=version,
         digest=digest,
-        objectives=("quality", "safety"),
-        members=members,
+        objectives=objectives,
+        members=1,
         created_at=at,
         dataset=dataset,
         backbone=backbone,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from itertools import pairwise
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class ReleaseSettings(BaseModel):
@@ -12,6 +14,15 @@ class ReleaseSettings(BaseModel):
 
     steps: tuple[float, ...] = (5, 10, 20, 40, 80, 100)
     """Percentages of units, rising, the last one 100."""
+
+    @field_validator("steps")
+    @classmethod
+    def _rise_to_everyone(cls, steps: tuple[float, ...]) -> tuple[float, ...]:
+        """Told at start: a release that finds it out comes after hours of training."""
+        rising = all(a < b for a, b in pairwise((0.0, *steps)))
+        if not rising or steps[-1:] != (100,):
+            raise ValueError("percentages rise and end at 100")
+        return steps
 
     alpha: float = Field(0.05, gt=0, lt=0.5)
     """Chance of a wrong decision that is accepted, over the whole release and all looks."""

@@ -14,8 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from heedful.access import keys
 from heedful.access.bind import is_loopback
 from heedful.access.caller import Caller
-from heedful.access.permissions import OPERATOR
-from heedful.domain.access import Key
+from heedful.domain.access import OPERATOR, Key
 from heedful.domain.access import Scope as KeyScope
 from heedful.errors import NotAllowed, NotKnown
 from heedful.road import Parts

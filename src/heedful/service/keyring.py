@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from heedful import road
 from heedful.access import keys
 from heedful.access.keys import Issued
-from heedful.domain.access import Key, Scope, Tenant
+from heedful.domain.access import OPERATOR, Key, Scope, Tenant
 from heedful.domain.ids import KeyId, PersonId, TenantId
 from heedful.errors import Conflict, NotFound
 from heedful.road import Parts
@@ -18,7 +18,7 @@ from heedful.store.protocol import Act, Batch
 
 def has_keys(parts: Parts) -> bool:
     """Whether anybody was ever given a key: from then on nobody does without."""
-    tenants = {TenantId("default"), *(tenant.id for tenant in parts.views.tenants())}
+    tenants = {OPERATOR, *(tenant.id for tenant in parts.views.tenants())}
     return any(parts.store.find(Key, tenant, limit=1) for tenant in sorted(tenants))
 
 

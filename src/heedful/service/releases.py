@@ -108,7 +108,7 @@ def start_cycle(visit: Visiting, cycle: CycleIn) -> Response:
         AgentId(cycle.agent),
         kind=cycle.kind,
         actor=visit.caller.actor,
-        options=cycle.options,
+        options=cycle.options.model_dump(mode="json", exclude_none=True),
         id=None if cycle.id is None else CycleId(cycle.id),
     )
     return reply(begun, status=202)

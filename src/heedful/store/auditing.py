@@ -60,6 +60,12 @@ def checkpoint(store: SqlStore, data: Path, clock: Clock) -> Checkpoint:
     return new
 
 
+def sign_growth(store: SqlStore, data: Path, clock: Clock) -> Checkpoint | None:
+    """`checkpoint`, unless the newest one says all there is to say."""
+    signed, size = ledger.read(data / CHECKPOINTS), frontier(store).size
+    return checkpoint(store, data, clock) if size > (signed[-1].size if signed else 0) else None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Glance:
     """What a look at the end of the log tells, without reading it."""

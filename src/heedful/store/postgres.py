@@ -34,13 +34,18 @@ _WRITER = "-c lock_timeout=30s -c idle_in_transaction_session_timeout=30s"
 _READER = "-c default_transaction_read_only=on"
 
 
+def with_driver(url: URL) -> URL:
+    """The same address by psycopg 3, which is what comes along: SQLAlchemy alone would look for psycopg2."""
+    return url.set(drivername="postgresql+psycopg")
+
+
 class PostgresDatabase:
     def __init__(self, url: URL, *, name: str, read_only: bool) -> None:
         try:
             import psycopg  # noqa: F401
         except ImportError as error:
             raise Misconfigured("PostgreSQL needs psycopg: pip install 'heedful[prod]'") from error
-        url = url.set(drivername="postgresql+psycopg")
+        url = with_driver(url)
         common = {**_PATIENCE, "application_name": name}
         self._read_only = read_only
         self._writers = create_engine(

@@ -48,7 +48,7 @@ def open_store(
     try:
         parsed = make_url(url)
     except ArgumentError as error:
-        raise Misconfigured(f"store.url is not a database address: {error}") from error
+        raise Misconfigured(f"database is not a database address: {error}") from error
     match parsed.get_backend_name():
         case "sqlite" if parsed.database not in (None, "", ":memory:"):
             database: SqliteFile | PostgresDatabase = SqliteFile(
@@ -58,7 +58,7 @@ def open_store(
             database = PostgresDatabase(parsed, name=name, read_only=read_only)
         case _:
             shown = parsed.render_as_string(hide_password=True)
-            raise Misconfigured(f"store.url is {shown!r}: use sqlite:///path/to/file or postgresql://…")
+            raise Misconfigured(f"database is {shown!r}: use sqlite:///path/to/file or postgresql://…")
     writer = None if read_only else Writer(database, queue_rows=queue_rows, queue_bytes=queue_bytes)
     return SqlStore(database, writer)
 

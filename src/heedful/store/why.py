@@ -112,7 +112,7 @@ def _plain_node(node: Node) -> dict[str, Any]:
 def why(store: SqlStore, tenant: TenantId, ref: Ref) -> Why:
     record: Any = store.get(KINDS[ref.kind], tenant, ref.id)
     if record is None:
-        raise NotFound(f"{ref.kind.replace('_', ' ')} {ref.id!r} is not known here")
+        raise NotFound(f"{ref.kind.replace('_', ' ')} {ref.id!r} is not known here", field=ref.kind)
     with store.reading() as connection:
         back = _Walk(store, connection, tenant, BACK, _sources).groups(ref, 0)
         forward = _Walk(store, connection, tenant, FORWARD, _made).groups(ref, 0)
