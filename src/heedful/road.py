@@ -326,18 +326,20 @@ def agree(parts: Parts, tenant: TenantId, queue: QueueId) -> int:
 # -- 3: verdicts become a dataset ----------------------------------------------------------------------------
 
 
-def freeze_judged(parts: Parts, tenant: TenantId, name: str) -> Dataset:
-    """What people think of answers, so far: verdicts, corrections and checks."""
+def freeze_judged(parts: Parts, tenant: TenantId, agent: AgentId) -> Dataset:
+    """What people think of one agent's answers, so far: verdicts, corrections and checks."""
     feedback = parts.store.find(Feedback, tenant, where={"form": JUDGING}, limit=None)
     verdicts = parts.store.find(Verdict, tenant, limit=None)
     wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
-    turns = {TurnId(id): turn for id, turn in parts.store.get_many(Turn, tenant, sorted(wanted)).items()}
+    found = parts.store.get_many(Turn, tenant, sorted(wanted))
+    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent}
+    theirs = [one for one in verdicts if one.chosen in turns]
     rows: list[Row] = [
-        *build.from_choice_verdicts(verdicts, turns, _not_chosen(feedback, verdicts)),
+        *build.from_choice_verdicts(theirs, turns, _not_chosen(feedback, theirs)),
         *build.from_corrections(feedback, turns),
         *build.from_checks(feedback, turns),
     ]
-    return _freeze(parts, tenant, name, rows)
+    return _freeze(parts, tenant, f"{agent}-judged", rows)
 
 
 def freeze_shown(

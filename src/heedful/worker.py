@@ -176,9 +176,7 @@ class Worker:
             flow.step("judged", lambda: self._until_judged(cycle, queue), attempts=1)
             self._stage(cycle, CycleStage.FITTING)
             flow.step("agree", lambda: road.agree(parts, tenant, queue))
-            dataset = flow.step(
-                "freeze", lambda: road.freeze_judged(parts, tenant, f"{cycle.agent}-judged").id
-            )
+            dataset = flow.step("freeze", lambda: road.freeze_judged(parts, tenant, cycle.agent).id)
             self._stage(cycle, CycleStage.FITTING, dataset=DatasetId(dataset))
             reward = flow.step(
                 "fit",

@@ -19,6 +19,7 @@ from factories import (
     make_feedback,
     make_judgement,
     make_queue,
+    make_turn,
     make_violation,
 )
 from heedful import road
@@ -26,7 +27,17 @@ from heedful.domain.access import OPERATOR
 from heedful.domain.content import Message, Role
 from heedful.domain.episode import EpisodeState
 from heedful.domain.feedback import Correction, Demonstration, Feedback
-from heedful.domain.ids import EpisodeId, FeedbackId, PersonId, PolicyId, QueueId, ReleaseId, RunId, TenantId
+from heedful.domain.ids import (
+    AgentId,
+    EpisodeId,
+    FeedbackId,
+    PersonId,
+    PolicyId,
+    QueueId,
+    ReleaseId,
+    RunId,
+    TenantId,
+)
 from heedful.domain.labeling import Gold, Item, Queue, Verdict
 from heedful.domain.models import External, Policy, RewardModel, Run, Standing
 from heedful.domain.preference import Dataset
@@ -34,7 +45,7 @@ from heedful.domain.release import Release, Stage
 from heedful.domain.watch import Alert
 from heedful.errors import Conflict, InvalidInput, NotFound, TrainingFailed
 from heedful.road import Parts
-from heedful.store.protocol import Ref
+from heedful.store.protocol import Batch, Ref
 from roadside import AGENT, PretendingEngine, first_policy, judge_all, make_parts, work_tickets
 
 OTHER = TenantId("globex")
@@ -66,7 +77,7 @@ def judged(parts: Parts) -> tuple[Policy, Dataset]:
     ask_people(parts, start)
     judge_all(parts, QUEUE)
     road.agree(parts, TENANT, QUEUE)
-    return start, road.freeze_judged(parts, TENANT, "resolver-judged")
+    return start, road.freeze_judged(parts, TENANT, AGENT)
 
 
 def improved(parts: Parts) -> tuple[Policy, Policy]:
@@ -254,15 +265,25 @@ def test_below_the_quorum_there_is_no_verdict_and_gold_items_have_none(parts: Pa
 
 def test_the_same_evidence_is_the_same_dataset_and_more_is_another(parts: Parts) -> None:
     _, dataset = judged(parts)
-    assert road.freeze_judged(parts, TENANT, "resolver-judged") == dataset
+    assert road.freeze_judged(parts, TENANT, AGENT) == dataset
     said = [
         make_feedback(Correction(text="It came yesterday."), turn="ticket-1/turn"),
         make_violation(turn="ticket-2/turn"),
     ]
     assert all(one.kept for one in road.hear(parts, TENANT, said, actor="product"))
-    grown = road.freeze_judged(parts, TENANT, "resolver-judged")
+    grown = road.freeze_judged(parts, TENANT, AGENT)
     assert grown.digest != dataset.digest
     assert sum(grown.rows.values()) == sum(dataset.rows.values()) + 2
+
+
+def test_what_is_said_of_another_agent_teaches_this_one_nothing(parts: Parts) -> None:
+    _, dataset = judged(parts)
+    other = make_turn(agent="triage", episode="ticket-1")
+    parts.store.commit(Batch(add=(other,)))
+    said = [make_feedback(Correction(text="Hand it to the resolver."), turn=other.id)]
+    assert all(one.kept for one in road.hear(parts, TENANT, said, actor="product"))
+    assert road.freeze_judged(parts, TENANT, AGENT) == dataset
+    assert sum(road.freeze_judged(parts, TENANT, AgentId("triage")).rows.values()) == 1
 
 
 def test_demonstrations_are_a_dataset_of_their_own_and_can_be_narrowed_to_who_gave_them(parts: Parts) -> None:
@@ -275,7 +296,7 @@ def test_demonstrations_are_a_dataset_of_their_own_and_can_be_narrowed_to_who_ga
         for who in ("ann", "contractor")
     ]
     assert all(one.kept for one in road.hear(parts, TENANT, said, actor="product"))
-    assert road.freeze_judged(parts, TENANT, "resolver-judged") == before
+    assert road.freeze_judged(parts, TENANT, AGENT) == before
     assert sum(road.freeze_shown(parts, TENANT, "resolver-shown").rows.values()) == 2
     assert sum(road.freeze_shown(parts, TENANT, "one", only={"by": "contractor"}).rows.values()) == 1
 
