@@ -105,6 +105,7 @@ def test_an_interrupted_command_leaves_quietly(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
         "from heedful import cli, inspection\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a parent may have us ignore it
         "inspection.status = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "cli.main(['status'])\n"
     )

@@ -166,7 +166,7 @@ def test_the_brake_keeps_the_last_weights_within_reach(first: Path, rewards: str
 
 
 def test_without_a_difference_nothing_moves(first: Path, rewards: str, tmp_path: Path) -> None:
-    out = grpo.run(spec(first, f"{rewards}:indifferent", iterations=2), tmp_path, silent)
+    out = grpo.run(spec(first, f"{rewards}:indifferent", iterations=2, penalty=2.5), tmp_path, silent)
     curve = read_records(Path(out["curve"]))
     assert [row["silent_groups"] for row in curve] == [1.0, 1.0, 1.0]
     assert curve[0]["reward"] == pytest.approx(-0.5 * 2.5 - curve[0]["truncated"])
