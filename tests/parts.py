@@ -27,6 +27,7 @@ from heedful.release.settings import ReleaseSettings
 from heedful.road import Parts
 from heedful.store.sql import open_store
 from heedful.store.views import Views
+from heedful.tracking.files import FilesTracking
 from heedful.training.settings import LearnSettings
 
 SCRIPTS = {"echo": f"{__name__}:echo", "shout": f"{__name__}:shout"}
@@ -78,6 +79,7 @@ def make_parts(directory: Path, **overrides: Any) -> Parts:
         "views": Views(store),
         "blobs": DirectoryBlobs(directory / "blobs"),
         "engine": HereEngine(directory / "runs"),
+        "tracking": FilesTracking(directory / "tracking"),
         "inference": Upstreams(scripted, {"scripts": scripted}),
         "taxonomy": Taxonomy.parse(yaml.safe_load(taxonomy)),
         "clock": WallClock(),

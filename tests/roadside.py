@@ -31,6 +31,7 @@ from heedful.release.settings import ReleaseSettings
 from heedful.road import Parts
 from heedful.store.sql import open_store
 from heedful.store.views import Views
+from heedful.tracking.files import FilesTracking
 from heedful.training.settings import LearnSettings
 
 AGENT = AgentId("resolver")
@@ -117,6 +118,7 @@ def make_parts(
         views=Views(store),
         blobs=DirectoryBlobs(folder / "blobs"),
         engine=engine or PretendingEngine(folder / "runs"),
+        tracking=FilesTracking(folder / "tracking"),
         inference=Phrases(),
         taxonomy=TAXONOMY,
         clock=clock or SetClock(NOW),

@@ -64,6 +64,7 @@ from heedful.release.settings import ReleaseSettings
 from heedful.store.codec import kind_of
 from heedful.store.protocol import Act, Batch, Link, Ref, Store
 from heedful.store.views import Views
+from heedful.tracking.protocol import Tracking
 from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
@@ -86,6 +87,7 @@ class Parts:
     views: Views
     blobs: Blobs
     engine: Engine
+    tracking: Tracking
     inference: Inference
     taxonomy: Taxonomy
     clock: Clock
@@ -810,6 +812,7 @@ def _run(
         store=parts.store,
         blobs=parts.blobs,
         engine=parts.engine,
+        tracking=parts.tracking,
         clock=parts.clock,
         progress=progress,
     )

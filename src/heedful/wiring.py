@@ -27,6 +27,7 @@ from heedful.settings import Settings
 from heedful.store.postgres import with_driver
 from heedful.store.sql import SqlStore, open_store
 from heedful.store.views import Views
+from heedful.tracking.files import FilesTracking
 
 SCRIPTS = "scripts"  # the upstream under which scripted policies are found
 
@@ -57,6 +58,7 @@ def wire(settings: Settings) -> Wired:
         views=Views(store),
         blobs=blobs,
         engine=LocalEngine(settings.data / "runs"),
+        tracking=FilesTracking(settings.data / "tracking"),
         inference=Upstreams(
             LocalInference(blobs.materialise, settings.data / "weights", timeout=settings.inference.timeout),
             named,

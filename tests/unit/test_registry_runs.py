@@ -17,6 +17,7 @@ from heedful.engine.protocol import Progress
 from heedful.errors import TrainingFailed
 from heedful.registry import runs, versions
 from heedful.store.sql import SqlStore, open_store
+from heedful.tracking.files import FilesTracking, read_curves
 
 ID = RunId("cycle.fit")
 Task = Callable[[Mapping[str, Any], Path], dict[str, Any]]
@@ -37,6 +38,8 @@ class HereEngine:
         self, task: str, spec: Mapping[str, Any], *, run: RunId, progress: Progress | None = None
     ) -> dict[str, Any]:
         self.asked.append(spec)
+        if progress is not None:
+            progress(1, {"loss": 0.5})
         return self.task(spec, self.work(run))
 
     def close(self) -> None:
@@ -50,6 +53,7 @@ class Bench:
         self.store = store
         self.blobs = DirectoryBlobs(root / "blobs")
         self.engine = HereEngine(root / "runs", task)
+        self.tracking = FilesTracking(root / "tracking")
         (root / "base").mkdir()
         (root / "base" / "weights").write_text("w0")
         self.base = Digest(self.blobs.put_tree(root / "base"))
@@ -65,6 +69,7 @@ class Bench:
             store=self.store,
             blobs=self.blobs,
             engine=self.engine,
+            tracking=self.tracking,
             clock=SetClock(NOW),
         )
 
@@ -104,6 +109,13 @@ def test_outputs_are_kept_in_the_blobs_and_numbers_are_figures(bench: Bench, tmp
     bench.blobs.materialise(run.outputs["model"], tmp_path / "out")
     assert (tmp_path / "out" / "weights").read_text() == "w0 + rows"
     assert bench.blobs.get_bytes(run.outputs["curve"]) == b"{}\n"
+
+
+def test_what_a_task_tracks_is_kept_as_curves(bench: Bench, tmp_path: Path) -> None:
+    bench.execute()
+    kept = tmp_path / "tracking" / ID
+    assert read_curves(kept) == {"loss": ((1, 0.5),)}
+    assert (kept / "curves.png").exists()
 
 
 def test_a_finished_run_is_handed_back_as_it_was(bench: Bench) -> None:

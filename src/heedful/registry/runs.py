@@ -8,6 +8,7 @@ meantime.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,9 @@ from heedful.domain.models import Run, RunState
 from heedful.engine.protocol import Engine, Progress
 from heedful.errors import HeedfulError
 from heedful.store.protocol import Batch, Store
+from heedful.tracking.protocol import Track, Tracking
 
+NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9._-]")  # of a tracked run, which may become a file
 Spec = Callable[[Mapping[str, Path]], dict[str, Any]]  # from where each input lies to the task's spec
 
 
@@ -35,6 +38,7 @@ def execute(
     store: Store,
     blobs: Blobs,
     engine: Engine,
+    tracking: Tracking,
     clock: Clock,
     progress: Progress | None = None,
 ) -> Run:
@@ -58,12 +62,15 @@ def execute(
             inputs={**files, **trees},
         )
         store.commit(Batch(add=(run,)))
+    track = tracking.start(NOT_IN_NAMES.sub("-", id), run.spec)
     try:
-        result = engine.run(task, run.spec, run=id, progress=progress)
+        result = engine.run(task, run.spec, run=id, progress=_both(track, progress))
     except HeedfulError as error:
+        track.finish("failed")
         failed = replace(run, state=RunState.FAILED, ended_at=clock.now(), error=str(error))
         store.commit(Batch(swap=((run, failed),)))
         raise
+    track.finish()
     work = engine.work(id)
     done = replace(
         run,
@@ -75,6 +82,17 @@ def execute(
     )
     store.commit(Batch(swap=((run, done),)))
     return done
+
+
+def _both(track: Track, progress: Progress | None) -> Progress:
+    """What a task tracks is kept, and handed on to whoever looks."""
+
+    def report(step: int, values: Mapping[str, float]) -> None:
+        track.log(step, values)
+        if progress is not None:
+            progress(step, values)
+
+    return report
 
 
 def _figures(result: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, float]]:
