@@ -52,7 +52,7 @@ preferences on {figures["tickets"]:,} tickets that nobody had met. Seed {seed}.<
 {_cards(figures)}
 <h2>Getting better, and how far to trust the judge</h2>
 <p>Left: what the reward model says and what is true, as the policy moves away from its start. Where the two part,
-the policy has begun to please the judge instead of the people; the run stops before that by its distance alone.
+the policy has begun to please the judge instead of the people; its distance alone stops the run, to keep that small.
 Right: the right action apart from the total, because a polite wrong answer can score well.</p>
 {_curves(curve, truth)}
 <h2>Taking it to the fleet</h2>
