@@ -124,7 +124,6 @@ class Run:
     inputs: Mapping[str, Digest] = field(default_factory=dict)
     outputs: Mapping[str, Digest] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
-    curves: Digest | None = None
     spend: float | None = None
     error: str | None = None
 
