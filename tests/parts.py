@@ -25,6 +25,7 @@ from heedful.monitoring.signals import WatchSettings
 from heedful.preferences.freeze import DatasetSettings
 from heedful.release.settings import ReleaseSettings
 from heedful.road import Parts
+from heedful.store.journal import Journal
 from heedful.store.sql import open_store
 from heedful.store.views import Views
 from heedful.tracking.files import FilesTracking
@@ -77,6 +78,7 @@ def make_parts(directory: Path, **overrides: Any) -> Parts:
     defaults: dict[str, Any] = {
         "store": store,
         "views": Views(store),
+        "journal": Journal(directory / "journal"),
         "blobs": DirectoryBlobs(directory / "blobs"),
         "engine": HereEngine(directory / "runs"),
         "tracking": FilesTracking(directory / "tracking"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -12,8 +12,10 @@ from typing import Any
 from factories import NOW, TENANT, make_choice, make_completion, make_episode, make_judgement, make_turn
 from heedful import road
 from heedful.blobs.directory import DirectoryBlobs
+from heedful.dialect import chat
+from heedful.dialect.chat import Wire
 from heedful.domain.clock import Clock, SetClock
-from heedful.domain.content import Message, Role, Sampling
+from heedful.domain.content import Answer, Message, Role, Sampling
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import AgentId, Digest, EpisodeId, PersonId, QueueId, RunId
 from heedful.domain.models import Policy, Weights
@@ -22,13 +24,13 @@ from heedful.engine.child import RESULT, write_atomically
 from heedful.engine.protocol import Engine, Progress
 from heedful.errors import TrainingFailed
 from heedful.evaluation.gates import GateSettings
-from heedful.inference.protocol import Answer
 from heedful.labeling.settings import LabelingSettings
 from heedful.monitoring.signals import WatchSettings
 from heedful.preferences.freeze import DatasetSettings
 from heedful.release.allocate import allocate
 from heedful.release.settings import ReleaseSettings
 from heedful.road import Parts
+from heedful.store.journal import Journal
 from heedful.store.sql import open_store
 from heedful.store.views import Views
 from heedful.tracking.files import FilesTracking
@@ -92,14 +94,23 @@ def _weights(directory: Path, what: str) -> str:
 class Phrases:
     """Answers that depend on the question and the seed, and on nothing else."""
 
-    async def complete(
-        self, policy: Policy, messages: Sequence[Message], *, sampling: Sampling, n: int = 1
-    ) -> list[Answer]:
-        random = Random(f"{messages[-1].text} {sampling.seed}")
-        return [
-            Answer(text=f"{random.choice(OPENINGS)} Your case is {random.randrange(1000)}.", finish="stop")
-            for _ in range(n)
-        ]
+    async def chat(self, policy: Policy, asked: Wire) -> Wire:
+        random = Random(f"{asked['messages'][-1]['content']} {asked.get('seed')}")
+        return chat.reply_of(
+            [
+                Answer(
+                    text=f"{random.choice(OPENINGS)} Your case is {random.randrange(1000)}.", finish="stop"
+                )
+                for _ in range(asked.get("n") or 1)
+            ]
+        )
+
+    async def stream(self, policy: Policy, asked: Wire) -> AsyncGenerator[Wire, None]:
+        for chunk in chat.chunks_of(await self.chat(policy, asked)):
+            yield chunk
+
+    async def forward(self, policy: Policy, path: str, asked: Wire) -> Wire:
+        return {"object": "list", "data": []}
 
     async def prepare(self, policy: Policy) -> None:
         return None
@@ -115,6 +126,7 @@ def make_parts(
     store = open_store(f"sqlite:///{folder / 'heedful.db'}")
     return Parts(
         store=store,
+        journal=Journal(folder / "journal"),
         views=Views(store),
         blobs=DirectoryBlobs(folder / "blobs"),
         engine=engine or PretendingEngine(folder / "runs"),
@@ -161,7 +173,7 @@ def work_tickets(parts: Parts, count: int, *, start: int = 0) -> None:
             allocation=(found := allocate(standing.live, standing.release, id)),
             policy=found.policy,
         )
-        road.keep(parts, [turn], episode=make_episode(id=id, started_at=parts.clock.now())).result()
+        road.keep(parts, [turn], episodes=[make_episode(id=id, started_at=parts.clock.now())]).result()
         said = make_completion(number % 5 > 0, turn=turn.id, id=f"{id}/completed", at=parts.clock.now())
         (heard,) = road.hear(parts, TENANT, [said], actor="fleet")
         assert heard.kept

@@ -81,6 +81,17 @@ class TooFast(Busy):
     status = 429
 
 
+class Declined(HeedfulError):
+    """Whoever answers for the policy does not take this request: its own words say why."""
+
+    def __init__(
+        self, message: str, *, status: int, field: str | None = None, code: str | None = None
+    ) -> None:
+        super().__init__(message, field=field)
+        self.status = status
+        self.code = code
+
+
 class Unavailable(HeedfulError):
     """Something that we depend on does not answer: look there."""
 

@@ -51,7 +51,7 @@ from heedful.engine.protocol import Engine, Progress
 from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
 from heedful.evaluation import gates
 from heedful.feedback import intake
-from heedful.inference.protocol import Inference
+from heedful.inference.protocol import Inference, complete
 from heedful.labeling import consensus, desk, pairs, raters
 from heedful.labeling.settings import LabelingSettings
 from heedful.monitoring import signals
@@ -62,6 +62,7 @@ from heedful.release import duty, gate
 from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
 from heedful.store.codec import kind_of
+from heedful.store.journal import Journal
 from heedful.store.protocol import Act, Batch, Link, Ref, Store
 from heedful.store.views import Views
 from heedful.tracking.protocol import Tracking
@@ -85,6 +86,7 @@ class Parts:
 
     store: Store
     views: Views
+    journal: Journal
     blobs: Blobs
     engine: Engine
     tracking: Tracking
@@ -121,9 +123,9 @@ def on_duty(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Duty]:
     return duty.on_duty(parts.store.find(Release, tenant, limit=None))
 
 
-def keep(parts: Parts, turns: Sequence[Turn], *, episode: Episode | None = None) -> Future[Any]:
-    """Turns go on record, and with the first of them their episode; done when it is on disk."""
-    return parts.store.submit(Batch(add=(*((episode,) if episode else ()), *turns)))
+def keep(parts: Parts, turns: Sequence[Turn], *, episodes: Sequence[Episode] = ()) -> Future[Any]:
+    """Turns go on record, and with the first of each episode the episode; done when it is on disk."""
+    return parts.store.submit(Batch(add=(*episodes, *turns)))
 
 
 def end_episode(
@@ -197,8 +199,8 @@ async def candidates(
     async def one(number: int, prompt: Sequence[Message]) -> list[Turn]:
         sampling = replace(known.sampling, seed=zlib.crc32(f"{once}/{number}".encode()))
         async with asking:
-            answers = await parts.inference.complete(
-                known, prompt, sampling=sampling, n=parts.labeling.candidates
+            answers = await complete(
+                parts.inference, known, prompt, sampling=sampling, n=parts.labeling.candidates
             )
         episode = EpisodeId(f"{once}/{number}")
         return [

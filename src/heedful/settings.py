@@ -12,7 +12,7 @@ import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -61,6 +61,28 @@ class ServerSettings(BaseModel):
     """DEBUG, INFO, WARNING or ERROR."""
 
 
+class GatewaySettings(BaseModel):
+    """The gateway that agents call instead of a model's own address."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    record: Literal["journal", "store"] = "journal"
+    """What an answer waits for: a line in this machine's journal (survives the process), or a commit that is
+    synced (survives the loss of power, and costs every answer some milliseconds)."""
+
+    when_full: Literal["refuse", "serve"] = "refuse"
+    """When turns cannot be kept: refuse requests, or answer them without a record, counted and logged."""
+
+    journal_bytes: int = Field(256 * 2**20, ge=2**20)
+    """How much may wait for the store before the journal counts as full."""
+
+    fallbacks: dict[str, str] = Field(default_factory=dict)
+    """By agent: the id of the policy that answers when the allotted one's server does not."""
+
+    hold_seconds: float = Field(120.0, gt=0)
+    """How long a held answer waits for a person's decision before it is refused."""
+
+
 class SafetySettings(BaseModel):
     """What counts as unsafe."""
 
@@ -101,6 +123,7 @@ class Settings(BaseModel):
 
     server: ServerSettings = ServerSettings()
     safety: SafetySettings = SafetySettings()
+    gateway: GatewaySettings = GatewaySettings()
     inference: InferenceSettings = InferenceSettings()
     labeling: LabelingSettings = LabelingSettings()
     datasets: DatasetSettings = DatasetSettings()
@@ -113,7 +136,7 @@ class Settings(BaseModel):
     def digest(self) -> str:
         """Of everything that can change an answer: stamped on every turn."""
         return hashlib.sha256(
-            self.model_dump_json(exclude={"server", "data", "database"}).encode()
+            self.model_dump_json(exclude={"server", "gateway", "data", "database"}).encode()
         ).hexdigest()[:16]
 
 

@@ -16,9 +16,11 @@ from pydantic import (
     AwareDatetime,
     BaseModel,
     ConfigDict,
+    Discriminator,
     Field,
     StrictBool,
     StringConstraints,
+    Tag,
     TypeAdapter,
 )
 
@@ -893,9 +895,15 @@ class FunctionCall(Foreign):
     arguments: str = ""
 
 
+class CustomCall(Foreign):
+    name: str
+    input: str = ""
+
+
 class ChatToolCall(Foreign):
     id: str
-    function: FunctionCall
+    function: FunctionCall | None = None
+    custom: CustomCall | None = None
 
 
 class ImageUrl(Foreign):
@@ -927,7 +935,25 @@ class ChatAudio(Foreign):
     input_audio: AudioData
 
 
-ChatPart = Annotated[ChatText | ChatRefusal | ChatImage | ChatAudio, Field(discriminator="type")]
+class ChatOther(Foreign):
+    """A part of a kind that we do not know: passed on, and recorded by the name of its kind."""
+
+    type: str
+
+
+def _known_part(part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return kind if kind in ("text", "refusal", "image_url", "input_audio") else "other"
+
+
+ChatPart = Annotated[
+    Annotated[ChatText, Tag("text")]
+    | Annotated[ChatRefusal, Tag("refusal")]
+    | Annotated[ChatImage, Tag("image_url")]
+    | Annotated[ChatAudio, Tag("input_audio")]
+    | Annotated[ChatOther, Tag("other")],
+    Discriminator(_known_part),
+]
 
 
 class ChatMessage(Foreign):
@@ -1027,19 +1053,14 @@ class ChatRequest(Foreign):
     store: StrictBool | None = None
     heedful: dict[str, Any] | None = None
 
-    def sampling(self) -> Sampling:
-        """What of it says how to answer; `logprobs` is passed on too."""
-        extra = dict(self.model_extra or {})
-        if self.logprobs is not None:
-            extra["logprobs"] = self.logprobs
-        return Sampling(
-            temperature=self.temperature,
-            top_p=self.top_p,
-            max_tokens=self.max_completion_tokens or self.max_tokens,
-            seed=self.seed,
-            stop=(self.stop,) if isinstance(self.stop, str) else self.stop or (),
-            extra=extra or None,
-        )
+
+class EmbeddingsRequest(Foreign):
+    """`POST /v1/embeddings`: passed on as it is, to the server of the agent's policy."""
+
+    model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
+    input: str | tuple[Any, ...]
+    user: str | None = None
+    heedful: dict[str, Any] | None = None
 
 
 FEEDBACK: TypeAdapter[FeedbackIn] = TypeAdapter(FeedbackIn)

@@ -24,6 +24,7 @@ from heedful.inference.scripted import ScriptedInference
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
 from heedful.settings import Settings
+from heedful.store.journal import Journal
 from heedful.store.postgres import with_driver
 from heedful.store.sql import SqlStore, open_store
 from heedful.store.views import Views
@@ -42,6 +43,7 @@ class Wired:
 
     def close(self) -> None:
         self.store.close()
+        self.parts.journal.close()
 
 
 def wire(settings: Settings) -> Wired:
@@ -50,12 +52,15 @@ def wire(settings: Settings) -> Wired:
     store = open_store(database_url(settings), name=settings.server.name)
     blobs = DirectoryBlobs(settings.data / "blobs")
     named: dict[str, Inference] = {
-        name: OpenAIInference(upstream) for name, upstream in settings.inference.upstreams.items()
+        name: OpenAIInference(upstream, name=name) for name, upstream in settings.inference.upstreams.items()
     }
     named[SCRIPTS] = ScriptedInference(settings.inference.scripts)
     parts = Parts(
         store=store,
         views=Views(store),
+        journal=Journal(
+            settings.data / "journal" / settings.server.name, most_bytes=settings.gateway.journal_bytes
+        ),
         blobs=blobs,
         engine=LocalEngine(settings.data / "runs"),
         tracking=FilesTracking(settings.data / "tracking"),

@@ -22,7 +22,7 @@ from heedful.logs import JsonLines
 from heedful.road import Parts
 from heedful.service.api import build
 from heedful.service.limits import Buckets
-from heedful.settings import ServerSettings
+from heedful.settings import ServerSettings, Settings
 
 from .conftest import KeyFor, QuietLoop, asked, local, released
 
@@ -335,7 +335,7 @@ def test_a_request_is_one_line_in_the_log(
 def test_a_key_that_sends_too_fast_has_to_wait(parts: Parts, loop: QuietLoop) -> None:
     from heedful.service import keyring
 
-    slow = build(parts, loop, ServerSettings(requests_per_second=5))
+    slow = build(parts, loop, Settings(server=ServerSettings(requests_per_second=1)))
     client = local(slow, keyring.issue(parts, TENANT, Scope.VIEWER, actor="test").text)
     answers = [client.get("/v1/queues") for _ in range(15)]
     assert answers[0].status_code == 200

@@ -39,6 +39,7 @@ def app(parts: Parts) -> FastAPI:
     http = local(app)
     released(http, "resolver", "echo")
     asked(http, heedful={"turn": "turn_1", "episode": "episode_1"})
+    app.state.service.recorder.settle()
     return app
 
 
@@ -47,6 +48,7 @@ def counted(parts: Parts, app: FastAPI) -> Iterator[TestClient]:
     """Afterwards there is nothing in the store that was not there before."""
 
     def records() -> dict[str, int]:
+        app.state.service.recorder.settle()
         return parts.views.tallies(TenantId("default"))
 
     before = records()

@@ -10,6 +10,7 @@ import pytest
 from pydantic import BaseModel
 
 from heedful import wire
+from heedful.dialect import chat
 from heedful.domain.content import Message, Role
 from heedful.domain.feedback import (
     Behaviour,
@@ -132,19 +133,17 @@ def test_wrong_feedback_is_refused_by_the_name_of_its_field(sent: dict[str, Any]
 
 
 def test_a_chat_request_keeps_what_it_does_not_know() -> None:
-    asked: ChatRequest = body.checked(
-        ChatRequest,
-        {
-            "model": "resolver",
-            "messages": [{"role": "user", "content": "Hi", "cache": True}],
-            "max_tokens": 5,
-            "max_completion_tokens": 7,
-            "stop": "END",
-            "response_format": {"type": "json_object"},
-            "user": "u",
-        },
-    )
-    sampling = asked.sampling()
+    asked: dict[str, Any] = {
+        "model": "resolver",
+        "messages": [{"role": "user", "content": "Hi", "cache": True}],
+        "max_tokens": 5,
+        "max_completion_tokens": 7,
+        "stop": "END",
+        "response_format": {"type": "json_object"},
+        "user": "u",
+    }
+    body.checked(ChatRequest, asked)
+    sampling = chat.sampling_of(asked)
     assert sampling.extra == {"response_format": {"type": "json_object"}}
     assert (sampling.max_tokens, sampling.stop) == (7, ("END",))
 

@@ -86,11 +86,11 @@ class Message:
 class Tokens:
     """The answer as the engine sampled it: never re-tokenised from text."""
 
-    ids: tuple[int, ...]
+    ids: tuple[int, ...]  # empty where a server gives only the log-probabilities
     logprobs: tuple[float, ...]  # natural log, at the temperature of the request
 
     def __post_init__(self) -> None:
-        if len(self.ids) != len(self.logprobs):
+        if self.ids and len(self.ids) != len(self.logprobs):
             raise InvalidInput(
                 f"{len(self.ids)} token ids with {len(self.logprobs)} logprobs: one of each per token",
                 field="tokens",
@@ -114,3 +114,15 @@ class Usage:
     prompt_tokens: int | None = None
     answer_tokens: int | None = None
     spend: float | None = None  # in the currency of the price table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What a policy said to one request."""
+
+    text: str
+    finish: str  # stop, length, tool_calls, content_filter
+    tool_calls: tuple[ToolCall, ...] = ()
+    tokens: Tokens | None = None  # where the engine gives them
+    prompt_tokens: int | None = None
+    answer_tokens: int | None = None

@@ -12,16 +12,17 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from heedful.domain.content import Message, Sampling, Tokens
+from heedful.dialect import chat
+from heedful.dialect.chat import Wire
+from heedful.domain.content import Answer, Tokens
 from heedful.domain.models import Policy, Weights
 from heedful.errors import InvalidInput, Misconfigured, Unavailable
-from heedful.inference.protocol import Answer
 
 START_TIMEOUT = 60.0  # seconds: importing torch on a busy laptop is slow
 BROKEN_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
@@ -42,18 +43,28 @@ class LocalInference:
         self._sockets = tempfile.TemporaryDirectory(prefix="heedful-", ignore_cleanup_errors=True)
         self._started = 0
 
-    async def complete(
-        self, policy: Policy, messages: Sequence[Message], *, sampling: Sampling, n: int = 1
-    ) -> list[Answer]:
+    async def chat(self, policy: Policy, asked: Wire) -> Wire:
+        sampling = chat.sampling_of(asked)
         order = {
             "model": str(await self._directory(policy)),
-            "messages": [{"role": str(message.role), "content": message.text} for message in messages],
-            "n": n,
+            "messages": [
+                {"role": str(message.role), "content": message.text}
+                for message in chat.messages_of(asked["messages"])
+            ],
+            "n": asked.get("n") or 1,
             "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
             "max_tokens": sampling.max_tokens,
             "seed": secrets.randbits(48) if sampling.seed is None else sampling.seed,
         }
-        return [_answer(raw) for raw in (await self._post("/complete", order))["answers"]]
+        return chat.reply_of([_answer(raw) for raw in (await self._post("/complete", order))["answers"]])
+
+    async def stream(self, policy: Policy, asked: Wire) -> AsyncGenerator[Wire, None]:
+        """An answer comes whole: the child computes many at once."""
+        for chunk in chat.chunks_of(await self.chat(policy, asked)):
+            yield chunk
+
+    async def forward(self, policy: Policy, path: str, asked: Wire) -> Wire:
+        raise InvalidInput(f"policy {policy.id!r} is weights of our own: they know no {path}", field="model")
 
     async def prepare(self, policy: Policy) -> None:
         await self._post("/prepare", {"model": str(await self._directory(policy))})

@@ -7,27 +7,36 @@ can never bring code.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 
-from heedful.domain.content import Message, Sampling
+from heedful.dialect import chat
+from heedful.dialect.chat import Wire
+from heedful.domain.content import Answer, Message
 from heedful.domain.models import External, Policy
 from heedful.errors import Misconfigured
-from heedful.inference.protocol import Answer
 
-Script = Callable[[Sequence[Message]], str]
+Script = Callable[[Sequence[Message]], str | Answer]
 
 
 class ScriptedInference:
-    """`scripts` maps a name to the dotted path of a function from messages to text."""
+    """`scripts` maps a name to the dotted path of a function from messages to text, or to a whole `Answer`."""
 
     def __init__(self, scripts: Mapping[str, str]) -> None:
         self._scripts = {name: _load(name, path) for name, path in scripts.items()}
 
-    async def complete(
-        self, policy: Policy, messages: Sequence[Message], *, sampling: Sampling, n: int = 1
-    ) -> list[Answer]:
-        script = self._script(policy)
-        return [Answer(text=script(messages), finish="stop") for _ in range(n)]
+    async def chat(self, policy: Policy, asked: Wire) -> Wire:
+        script, messages = self._script(policy), chat.messages_of(asked["messages"])
+        said = [script(messages) for _ in range(asked.get("n") or 1)]
+        return chat.reply_of(
+            [Answer(text=one, finish="stop") if isinstance(one, str) else one for one in said]
+        )
+
+    async def stream(self, policy: Policy, asked: Wire) -> AsyncGenerator[Wire, None]:
+        for chunk in chat.chunks_of(await self.chat(policy, asked)):
+            yield chunk
+
+    async def forward(self, policy: Policy, path: str, asked: Wire) -> Wire:
+        raise Misconfigured(f"policy {policy.id!r} is a script: it knows no {path}")
 
     async def prepare(self, policy: Policy) -> None:
         self._script(policy)

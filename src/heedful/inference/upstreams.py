@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 
-from heedful.domain.content import Message, Sampling
+from heedful.dialect.chat import Wire
 from heedful.domain.models import External, Policy
 from heedful.errors import Misconfigured
-from heedful.inference.protocol import Answer, Inference
+from heedful.inference.protocol import Inference
 
 
 class Upstreams:
@@ -17,10 +17,14 @@ class Upstreams:
         self._local = local
         self._named = named
 
-    async def complete(
-        self, policy: Policy, messages: Sequence[Message], *, sampling: Sampling, n: int = 1
-    ) -> list[Answer]:
-        return await self._of(policy).complete(policy, messages, sampling=sampling, n=n)
+    async def chat(self, policy: Policy, asked: Wire) -> Wire:
+        return await self._of(policy).chat(policy, asked)
+
+    def stream(self, policy: Policy, asked: Wire) -> AsyncGenerator[Wire, None]:
+        return self._of(policy).stream(policy, asked)
+
+    async def forward(self, policy: Policy, path: str, asked: Wire) -> Wire:
+        return await self._of(policy).forward(policy, path, asked)
 
     async def prepare(self, policy: Policy) -> None:
         await self._of(policy).prepare(policy)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -12,6 +13,7 @@ from starlette.responses import Response
 
 import heedful
 from heedful.access.permissions import Action, require
+from heedful.domain.ids import PolicyId
 from heedful.road import Parts
 from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
 from heedful.service.auth import Door
@@ -20,9 +22,10 @@ from heedful.service.front import Front
 from heedful.service.gateway import Gateway
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
+from heedful.service.recorder import Recorder
 from heedful.service.routes import Route, Service, add
 from heedful.service.tree import Tree
-from heedful.settings import ServerSettings
+from heedful.settings import Settings
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
@@ -37,17 +40,30 @@ ROUTES: tuple[Route, ...] = (
 
 
 def build(
-    parts: Parts, loop: Loop, settings: ServerSettings | None = None, *, lifespan: Lifespan | None = None
+    parts: Parts, loop: Loop, settings: Settings | None = None, *, lifespan: Lifespan | None = None
 ) -> FastAPI:
     """The ASGI app. Its own lifespan keeps the fleet's view fresh around the one that is handed in."""
-    settings = settings or ServerSettings()
-    service = Service(parts, loop, Fleet(parts), Door(parts), Metrics(), Tree())
+    settings = settings or Settings()
+    metrics = Metrics()
+    service = Service(
+        parts,
+        loop,
+        Fleet(parts, fallbacks=map(PolicyId, settings.gateway.fallbacks.values())),
+        Door(parts),
+        metrics,
+        Tree(),
+        Recorder(parts, settings.gateway, metrics),
+    )
+    prices = {name: upstream.prices for name, upstream in settings.inference.upstreams.items()}
+    gateway = Gateway(service, settings.gateway, prices)
 
     @asynccontextmanager
     async def around(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             if lifespan is not None:
                 await stack.enter_async_context(lifespan(app))
+            service.recorder.start()
+            stack.push_async_callback(asyncio.to_thread, service.recorder.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
             yield
@@ -61,7 +77,6 @@ def build(
     )
     app.state.service = service
     app.state.fleet = service.fleet
-    app.router.routes.extend(Gateway(service).addresses())
     add(app, ROUTES)
     _health(app, service)
     errors.install(app)
@@ -70,10 +85,10 @@ def build(
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=(),
-        body_limit=settings.body_limit,
-        body_seconds=settings.body_seconds,
-        requests_per_second=settings.requests_per_second,
+        hot=gateway.routes(),
+        body_limit=settings.server.body_limit,
+        body_seconds=settings.server.body_seconds,
+        requests_per_second=settings.server.requests_per_second,
     )
     return app
 

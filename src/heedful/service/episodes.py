@@ -32,6 +32,7 @@ def begin_episode(visit: Visiting, episode: EpisodeIn) -> Response:
 def end_episode(visit: Visiting, id: str, end: EpisodeEnd | None = None) -> Response:
     """The task is over, for all agents that worked on it."""
     end = end or EpisodeEnd()
+    visit.service.recorder.settle()
     ended = road.end_episode(
         visit.parts,
         visit.tenant,
@@ -45,6 +46,7 @@ def end_episode(visit: Visiting, id: str, end: EpisodeEnd | None = None) -> Resp
 def get_episode(visit: Visiting, id: str) -> Response:
     """An episode with its turns, what was said about them, and who spoke to whom. Callers that may not read
     raw text get its state only."""
+    visit.service.recorder.settle()
     view = visit.parts.views.episode(visit.tenant, EpisodeId(check_id(id, "episode")))
     if view is None:
         raise NotFound(f"episode {id!r} is not known here", field="episode")

@@ -13,7 +13,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from heedful.errors import Busy, HeedfulError, InvalidInput, NotFound, NotKnown
+from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown
 from heedful.service.body import invalid
 from heedful.wire import ErrorOut
 
@@ -29,7 +29,8 @@ TYPES: Mapping[int, str] = {
 def describe(error: HeedfulError) -> ErrorOut:
     """The error as the wire says it."""
     known = TYPES.get(error.status, "server_error" if error.status >= 500 else "invalid_request_error")
-    return ErrorOut(message=_plain(str(error)), type=known, param=error.field, code=code_of(type(error)))
+    code = error.code if isinstance(error, Declined) and error.code else code_of(type(error))
+    return ErrorOut(message=_plain(str(error)), type=known, param=error.field, code=code)
 
 
 def code_of(kind: type[HeedfulError]) -> str:

@@ -79,6 +79,7 @@ class Read:
 
 def take(visit: Visit, said: Sequence[Any]) -> list[tuple[str | None, Heard | HeedfulError]]:
     """What became of each: heard by the road, or refused before it."""
+    visit.service.recorder.settle()
     pieces = _bound(visit, [_caught(_read, visit, one) for one in said])
     good = [one for one in pieces if isinstance(one, Read)]
     with visit.service.metrics.waiting.track_inprogress():

@@ -7,7 +7,7 @@ allocations from their salts, so they agree without talking to one another.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from threading import Event, Lock, Thread
 
@@ -32,8 +32,11 @@ class View:
 
 
 class Fleet:
-    def __init__(self, parts: Parts, *, every: float = EVERY_SECONDS) -> None:
+    def __init__(
+        self, parts: Parts, *, every: float = EVERY_SECONDS, fallbacks: Iterable[PolicyId] = ()
+    ) -> None:
         self._parts = parts
+        self._fallbacks = tuple(fallbacks)  # policies that are wanted whether or not they are live
         self._every = every
         self._views: dict[TenantId, View] = {}
         self._reading = Lock()
@@ -59,7 +62,7 @@ class Fleet:
             id
             for one in duties.values()
             for id in (one.live, *((one.release.policy,) if one.release is not None else ()))
-        }
+        } | set(self._fallbacks)
         missing = sorted(wanted - policies.keys())
         if missing:  # what a policy is never changes, so it is read once
             policies |= {

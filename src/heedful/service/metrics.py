@@ -30,6 +30,11 @@ class Metrics:
         self._turns = Counter(
             "heedful_turns", "Turns by policy.", ("tenant", "policy", "arm"), registry=self._registry
         )
+        self._unrecorded = Counter(
+            "heedful_turns_unrecorded",
+            "Turns that were answered and could not be recorded.",
+            registry=self._registry,
+        )
         self.waiting = Gauge(
             "heedful_ingest_waiting", "Requests that wait for their commit.", registry=self._registry
         )
@@ -47,6 +52,9 @@ class Metrics:
 
     def turns(self, tenant: str, policy: str, arm: str, count: int) -> None:
         self._turns.labels(tenant, policy, arm).inc(count)
+
+    def unrecorded(self, count: int) -> None:
+        self._unrecorded.inc(count)
 
     def text(self) -> bytes:
         return generate_latest(self._registry)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Request
@@ -13,7 +13,7 @@ from starlette.responses import Response
 
 from heedful.access.caller import Caller
 from heedful.access.permissions import Action, require
-from heedful.domain.ids import TenantId, check_id
+from heedful.domain.ids import EpisodeId, TenantId, TurnId, check_id
 from heedful.errors import NotFound
 from heedful.road import Parts
 from heedful.service import body
@@ -21,6 +21,8 @@ from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
+from heedful.service.recorder import Recorder
+from heedful.service.remembered import Remembered
 from heedful.service.tree import Tree
 from heedful.store.codec import kind_of
 
@@ -37,6 +39,9 @@ class Service:
     door: Door
     metrics: Metrics
     tree: Tree
+    recorder: Recorder
+    begun: Remembered[EpisodeId] = field(default_factory=Remembered)
+    seen: Remembered[TurnId] = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,7 @@ def reply(value: Any, *, status: int = 200) -> Response:
 def known(visit: Visit, kind: type[T], id: str) -> T:
     """The tenant's record, or `NotFound`; an id that cannot be one is refused before the store is asked."""
     name = kind_of(kind)
+    visit.service.recorder.settle()
     found = visit.parts.store.get(kind, visit.tenant, check_id(id, name))
     if found is None:
         raise NotFound(f"{name.replace('_', ' ')} {id!r} is not known here", field=name)

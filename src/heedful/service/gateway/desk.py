@@ -1,0 +1,286 @@
+"""The gateway's addresses: each reads aloud what is done with a request.
+
+The model's name is the agent's. The completion's id is the turn's id: whoever has the answer can say something
+about it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
+
+from heedful.access.permissions import Action
+from heedful.dialect import chat, sse
+from heedful.dialect.chat import Wire
+from heedful.domain.episode import Turn
+from heedful.domain.ids import AgentId, Digest, EpisodeId, TenantId, TurnId, check_id
+from heedful.domain.models import External
+from heedful.errors import Conflict, NotFound, Unavailable
+from heedful.inference.openai_http import Price
+from heedful.road import Parts
+from heedful.service import body
+from heedful.service.fleet import View
+from heedful.service.front import JSON, Arrival, HotRoute, Reply
+from heedful.service.gateway import streams, turns
+from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
+from heedful.service.gateway.asking import Asked, understood
+from heedful.service.gateway.repeats import Repeats
+from heedful.service.routes import Service
+from heedful.settings import GatewaySettings
+from heedful.wire import ChatRequest, EmbeddingsRequest
+
+log = logging.getLogger("heedful.gateway")
+
+EVENTS = ("content-type", "text/event-stream; charset=utf-8")
+OFTEN = "/v1/chat/completions"
+INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers nor bodies
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """An answer on record."""
+
+    turns: tuple[Turn, ...]
+    reply: Wire
+    recorded: bool = True
+
+
+class Gateway:
+    def __init__(
+        self, service: Service, settings: GatewaySettings, prices: Mapping[str, Mapping[str, Price]]
+    ) -> None:
+        self._service = service
+        self._parts: Parts = service.parts
+        self._settings = settings
+        self._prices = prices  # by upstream, by model
+        self._recorder = service.recorder
+        self._repeats: Repeats[Answered] = Repeats()
+
+    def routes(self) -> list[HotRoute]:
+        addresses = (
+            ("POST", OFTEN, self.chat),
+            ("POST", "/v1/embeddings", self.embeddings),
+            ("GET", "/v1/models", self.models),
+            ("GET", "/v1/models/{id:path}", self.model),
+        )
+        return [
+            HotRoute(method=method, path=place + path, action=Action.ANSWER, handler=handler, name=path)
+            for place in ("", INSIDE)
+            for method, path, handler in addresses
+        ]
+
+    # -- addresses ---------------------------------------------------------------------------------------
+
+    async def chat(self, arrival: Arrival) -> Reply:
+        """`POST /v1/chat/completions`."""
+        sent = await body.load(arrival.body, arrival.headers.get("content-type", ""))
+        read: ChatRequest = body.checked(ChatRequest, sent)
+        options = read.stream_options
+        asked = understood(
+            arrival,
+            self._parts,
+            sent,
+            model=read.model,
+            chat=sent,
+            n=read.n or 1,
+            stream=bool(read.stream),
+            with_usage=options is not None and options.include_usage,
+        )
+        if asked.stream and not asked.retry and asked.context.turn is None:
+            return await self._streamed(asked, arrival)
+        answered = await self._repeats.once(asked, lambda: self._answered(asked))
+        return self._whole(asked, answered)
+
+    async def embeddings(self, arrival: Arrival) -> Reply:
+        """`POST /v1/embeddings`: passed on to the server of the agent's policy. Nothing of it is kept."""
+        sent = await body.load(arrival.body, arrival.headers.get("content-type", ""))
+        read: EmbeddingsRequest = body.checked(EmbeddingsRequest, sent)
+        asked = understood(arrival, self._parts, sent, model=read.model, chat={})
+        found = await self._allotted(asked)
+        reply = await self._parts.inference.forward(found.policy, "embeddings", sent)
+        return Reply(200, orjson.dumps({**reply, "model": read.model}), (JSON, *_policy(found)))
+
+    async def models(self, arrival: Arrival) -> Reply:
+        """`GET /v1/models`: agents that have a policy."""
+        view = await view_of(self._service.fleet, arrival.caller.tenant)
+        data = [_model(view, agent) for agent in sorted(view.duties)]
+        return Reply(200, orjson.dumps({"object": "list", "data": data}))
+
+    async def model(self, arrival: Arrival) -> Reply:
+        """`GET /v1/models/{id}`."""
+        view = await view_of(self._service.fleet, arrival.caller.tenant)
+        agent = AgentId(check_id(arrival.params["id"], "model"))
+        if agent not in view.duties:
+            raise no_such(agent, view)
+        return Reply(200, orjson.dumps(_model(view, agent)))
+
+    # -- an answer, whole --------------------------------------------------------------------------------
+
+    async def _answered(self, asked: Asked) -> Answered:
+        before = await self._before(asked)
+        if before is not None:
+            return before
+        await self._ready(asked)
+        began, found = time.perf_counter(), await self._allotted(asked)
+        try:
+            reply = await self._parts.inference.chat(found.policy, asked.chat)
+        except Unavailable as error:
+            found = _or_fallback(found, error)
+            reply = await self._parts.inference.chat(found.policy, asked.chat)
+        made = await self._turns(asked, found, reply, self._new_id(asked), time.perf_counter() - began)
+        return Answered(tuple(made), reply, await self._kept(asked, made))
+
+    def _whole(self, asked: Asked, answered: Answered) -> Reply:
+        first = answered.turns[0]
+        headers = (*_named(first.id, first.policy, first.episode), *_unrecorded(answered.recorded))
+        if asked.stream:  # it was streamed before: this time it comes at once
+            return Reply(200, _again(asked, answered), (EVENTS, *headers))
+        return Reply(200, orjson.dumps(turns.completion(asked, first, answered.reply)), (JSON, *headers))
+
+    # -- an answer, as it comes --------------------------------------------------------------------------
+
+    async def _streamed(self, asked: Asked, arrival: Arrival) -> Reply:
+        await self._ready(asked)
+        began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked)
+        try:
+            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
+        except Unavailable as error:
+            found = _or_fallback(found, error)
+            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
+
+        async def kept(reply: Wire, ended: str | None) -> None:
+            made = await self._turns(asked, found, reply, id, time.perf_counter() - began)
+            await self._kept(asked, [replace(turn, finish=ended) if ended else turn for turn in made])
+
+        chunks = streams.relayed(asked, id, self._parts.config, head, rest, kept)
+        pieces = streams.until_gone(streams.as_events(chunks), arrival.gone)
+        return Reply(200, pieces, (EVENTS, *_named(id, found.policy.id, asked.episode)))
+
+    # -- the steps ---------------------------------------------------------------------------------------
+
+    async def _ready(self, asked: Asked) -> None:
+        """What can be refused before anybody is asked."""
+        self._recorder.room()
+        parent = asked.context.parent
+        if parent is not None:
+            await self._must_exist(asked.tenant, TurnId(parent))
+
+    async def _must_exist(self, tenant: TenantId, parent: TurnId) -> None:
+        if (tenant, parent) in self._service.seen or self._recorder.fresh(tenant, [parent]):
+            return
+        if await asyncio.to_thread(self._parts.store.get, Turn, tenant, parent) is None:
+            raise NotFound(f"parent names turn {parent!r}, which is not known here", field="heedful.parent")
+        self._service.seen.add(tenant, parent)
+
+    async def _allotted(self, asked: Asked) -> Allotted:
+        view = await view_of(self._service.fleet, asked.tenant)
+        return allotted(asked, view, self._settings.fallbacks)
+
+    def _new_id(self, asked: Asked) -> TurnId:
+        return TurnId(asked.context.turn or self._parts.mint("turn"))
+
+    async def _turns(
+        self, asked: Asked, found: Allotted, reply: Wire, first: TurnId, latency: float
+    ) -> list[Turn]:
+        def make() -> list[Turn]:
+            return turns.turns_of(
+                self._parts,
+                asked,
+                found,
+                reply,
+                first=first,
+                latency=latency,
+                price=self._price(found),
+                keep=self._bytes,
+            )
+
+        with_bytes = chat.has_bytes(asked.chat["messages"])  # they go to the disk first
+        return await asyncio.to_thread(make) if with_bytes else make()
+
+    def _bytes(self, raw: bytes) -> Digest:
+        return Digest(self._parts.blobs.put_bytes(raw))
+
+    def _price(self, found: Allotted) -> Price | None:
+        where = found.policy.body
+        return self._prices.get(where.upstream, {}).get(where.model) if isinstance(where, External) else None
+
+    async def _kept(self, asked: Asked, made: list[Turn]) -> bool:
+        """On record, as surely as the settings ask for; False when it could not be."""
+        begun = (asked.tenant, asked.episode) in self._service.begun
+        episode = None if begun else asked.begun(self._parts)
+        entry = self._recorder.keep(made, episode, named=asked.named)
+        if entry is None:
+            return False
+        self._service.begun.add(asked.tenant, asked.episode)
+        self._service.seen.add(asked.tenant, made[0].id)
+        arm = made[0].allocation.arm if made[0].allocation else "live"
+        self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
+        if self._settings.record == "store":
+            await asyncio.wrap_future(entry.stored)
+        return True
+
+    async def _before(self, asked: Asked) -> Answered | None:
+        """The answer that was given before, when the caller's own turn id is here already."""
+        id = asked.context.turn
+        if id is None:
+            return None
+        store, tenant = self._parts.store, asked.tenant
+        if self._recorder.fresh(tenant, [id]):
+            await asyncio.to_thread(self._recorder.settle)
+        known = await asyncio.to_thread(store.get, Turn, tenant, id)
+        if known is None:
+            return None
+        if not turns.same_request(known, asked):
+            raise Conflict(f"turn {id!r} answered another request: use a new id", field="heedful.turn")
+        others = await asyncio.to_thread(store.find, Turn, tenant, where={"sibling_of": id})
+        every = (known, *sorted(others, key=lambda turn: turn.index))
+        return Answered(every, turns.reply_of_turns(every))
+
+
+def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
+    """Who answers instead, or the error itself when nobody does."""
+    instead = found.fallen_back()
+    if instead is None:
+        raise error
+    log.warning("a fallback answers", extra={"policy": found.policy.id, "reason": str(error)})
+    return instead
+
+
+async def _again(asked: Asked, answered: Answered) -> AsyncGenerator[bytes, None]:
+    whole = turns.completion(asked, answered.turns[0], answered.reply)
+    *said, usage = chat.chunks_of(whole)
+    for chunk in said:
+        for choice in chunk["choices"]:
+            choice["turn"] = turns.turn_id(answered.turns[0].id, choice["index"])
+        yield sse.event(chunk)
+    if asked.with_usage:
+        yield sse.event(usage)
+    yield sse.DONE
+
+
+def _named(turn: str, policy: str, episode: EpisodeId) -> tuple[tuple[str, str], ...]:
+    return (("x-heedful-turn", turn), ("x-heedful-policy", policy), ("x-heedful-episode", episode))
+
+
+def _policy(found: Allotted) -> tuple[tuple[str, str], ...]:
+    return (("x-heedful-policy", found.policy.id),)
+
+
+def _unrecorded(recorded: bool) -> tuple[tuple[str, str], ...]:
+    return () if recorded else (("x-heedful-recorded", "no"),)
+
+
+def _model(view: View, agent: AgentId) -> dict[str, Any]:
+    policy = view.policies.get(view.duties[agent].live)
+    return {
+        "id": agent,
+        "object": "model",
+        "created": int(policy.created_at.timestamp()) if policy else 0,
+        "owned_by": "heedful",
+    }

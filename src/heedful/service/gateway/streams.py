@@ -1,0 +1,126 @@
+"""A stream on its way through: each chunk leaves under our ids, and all of them together are kept as a turn.
+
+The turn is kept before the stream's last word leaves. When the policy's server breaks off in the middle, or the
+client goes away, what was said until then is kept, with a finish that says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
+from typing import Any
+
+from heedful.dialect import sse
+from heedful.dialect.chat import Gathered, Wire
+from heedful.domain.ids import TurnId
+from heedful.errors import HeedfulError, Unavailable
+from heedful.service import errors
+from heedful.service.gateway.asking import Asked
+from heedful.service.gateway.turns import turn_id
+
+Kept = Callable[[Wire, str | None], Awaitable[None]]  # what was said, and how it ended when not by itself
+Chunks = AsyncGenerator[Wire, None]
+
+
+async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
+    """The first chunk, waited for: until then a failure can still be said with a status, or fallen back from."""
+    try:
+        return await anext(chunks), chunks
+    except StopAsyncIteration:
+        raise Unavailable("the policy's server sent an empty stream") from None
+    except BaseException:
+        await chunks.aclose()
+        raise
+
+
+async def relayed(
+    asked: Asked, first: TurnId, config: str, head: Wire, rest: Chunks, kept: Kept
+) -> AsyncGenerator[Wire, None]:
+    """The chunks as the client gets them. The turn is kept by `kept`, once, however it ends."""
+    gathered, frame = Gathered(), _frame(asked, first, config)
+    ended: str | None = "cancelled"
+    try:
+        async for chunk in _from(head, rest):
+            gathered.take(chunk)
+            if chunk.get("choices"):
+                yield _shown(asked, first, frame, chunk)
+        _whole(gathered, asked.n)
+        ended = None
+    except HeedfulError:
+        ended = "error"
+        raise
+    finally:
+        await rest.aclose()
+        reply = gathered.reply()
+        if reply["choices"]:
+            await kept(reply, ended)
+    if asked.with_usage:
+        yield {**frame, "choices": [], "usage": gathered.usage}
+
+
+async def _from(head: Wire, rest: Chunks) -> AsyncIterator[Wire]:
+    yield head
+    async for chunk in rest:
+        yield chunk
+
+
+def _whole(gathered: Gathered, n: int) -> None:
+    got = len(gathered.reply()["choices"])
+    if got != n:
+        raise Unavailable(f"the policy's server sent {got} answers, {n} were asked for: does it know `n`?")
+
+
+def _frame(asked: Asked, first: TurnId, config: str) -> Wire:
+    frame: Wire = {
+        "id": first,
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),  # noqa: TID251  a frame that leaves before there is a turn
+        "model": asked.model,
+        "system_fingerprint": config,
+    }
+    if asked.with_usage:
+        frame["usage"] = None
+    return frame
+
+
+def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
+    """The chunk under our ids, without what only we wanted to know."""
+    choices: list[dict[str, Any]] = []
+    for choice in chunk["choices"]:
+        shown = {**choice, "turn": turn_id(first, choice.get("index", 0))}
+        if not asked.chat.get("logprobs"):
+            shown["logprobs"] = None
+        if not asked.chat.get("return_token_ids"):
+            shown.pop("token_ids", None)
+        choices.append(shown)
+    rest = {name: value for name, value in chunk.items() if name not in ("usage", "choices")}
+    return {**rest, **frame, "choices": choices}
+
+
+async def as_events(chunks: AsyncGenerator[Wire, None]) -> AsyncGenerator[bytes, None]:
+    """The chunks as bytes; a failure in the middle is an event that clients raise."""
+    async with contextlib.aclosing(chunks):
+        try:
+            async for chunk in chunks:
+                yield sse.event(chunk)
+        except HeedfulError as error:
+            yield sse.event({"error": errors.describe(error).model_dump()})
+            return
+    yield sse.DONE
+
+
+async def until_gone(
+    pieces: AsyncGenerator[bytes, None], gone: Callable[[], Coroutine[Any, Any, None]]
+) -> AsyncGenerator[bytes, None]:
+    """The pieces, until whoever wants them goes away: a server is not asked on for nobody."""
+    leaving = asyncio.ensure_future(gone())
+    try:
+        async with contextlib.aclosing(pieces):
+            async for piece in pieces:
+                if leaving.done():
+                    return
+                yield piece
+    finally:
+        leaving.cancel()
