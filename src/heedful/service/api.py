@@ -10,6 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 import heedful
 from heedful.access.permissions import Action, require
@@ -37,6 +38,18 @@ ROUTES: tuple[Route, ...] = (
     *records.ROUTES,
     *keys.ROUTES,
 )
+
+
+class House(FastAPI):
+    """The app with its door in front of everything that FastAPI puts around its routes."""
+
+    front: Front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
 
 
 def build(
@@ -68,7 +81,7 @@ def build(
             stack.callback(service.fleet.stop)
             yield
 
-    app = FastAPI(
+    app = House(
         title="Heedful",
         version=heedful.__version__,
         lifespan=around,
@@ -80,8 +93,8 @@ def build(
     add(app, ROUTES)
     _health(app, service)
     errors.install(app)
-    app.add_middleware(
-        Front,
+    app.front = Front(
+        app.behind,
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
