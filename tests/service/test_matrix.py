@@ -21,7 +21,13 @@ from .conftest import QuietLoop, local
 
 DOORS = [  # what is not in the API's table: method, path, action
     ("POST", "/v1/chat/completions", Action.ANSWER),
+    ("POST", "/v1/responses", Action.ANSWER),
+    ("POST", "/v1/embeddings", Action.ANSWER),
     ("POST", "/e/ep/a/resolver/v1/chat/completions", Action.ANSWER),
+    ("POST", "/e/ep/a/resolver/v1/responses", Action.ANSWER),
+    ("POST", "/e/ep/a/resolver/v1/embeddings", Action.ANSWER),
+    ("GET", "/e/ep/a/resolver/v1/models", Action.ANSWER),
+    ("GET", "/e/ep/a/resolver/v1/models/resolver", Action.ANSWER),
     ("GET", "/v1/models", Action.ANSWER),
     ("GET", "/v1/models/resolver", Action.ANSWER),
     ("GET", "/metrics", Action.OPERATE),
