@@ -51,6 +51,7 @@ from heedful.engine.protocol import Engine, Progress
 from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
 from heedful.evaluation import gates
 from heedful.feedback import intake
+from heedful.guards.protocol import Guard
 from heedful.inference.protocol import Inference, complete
 from heedful.labeling import consensus, desk, pairs, raters
 from heedful.labeling.settings import LabelingSettings
@@ -101,6 +102,7 @@ class Parts:
     gates: gates.GateSettings
     releases: ReleaseSettings
     watch: signals.WatchSettings
+    guards: tuple[Guard, ...] = ()  # asked before a policy is, and before its answer leaves
 
     def mint(self, kind: str) -> str:
         return mint(kind, self.clock.now(), self.random)

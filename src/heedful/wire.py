@@ -29,6 +29,7 @@ from heedful.domain.access import Key, Scope
 from heedful.domain.content import Message, Role, Sampling, ToolCall
 from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World
 from heedful.domain.feedback import Feedback, Judgement, Source
+from heedful.domain.guard import Decision
 from heedful.domain.ids import (
     ID_PATTERN,
     AgentId,
@@ -647,6 +648,17 @@ class GoldIn(Shape):
 
     def to_domain(self) -> Gold:
         return Gold(chosen=_opt(TurnId, self.chosen), category=self.category, why=self.why)
+
+
+class DecisionIn(Shape):
+    """What a person makes of a held answer."""
+
+    decision: Literal[Decision.ALLOW, Decision.REWRITE, Decision.REFUSE]
+    """allow, rewrite or refuse."""
+    text: Text | None = None
+    """What is said instead, with rewrite."""
+    reason: Text | None = None
+    """For those who ask later."""
 
 
 # -- policies, releases, cycles ------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ class Action(StrEnum):
     ASSIGN = "take assignments for somebody else"
     ASK = "make queues"
     ADJUDICATE = "set known answers"
+    OVERWATCH = "decide about held answers"
     READ = "read figures"  # policies, releases, runs, lineage: no raw text
     READ_TEXT = "read what people and agents wrote"
     ADOPT = "bring policies"
@@ -48,7 +49,7 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
     Scope.REVIEWER: frozenset(
         {
             *(Action.READ, Action.READ_TEXT, Action.FOLLOW, Action.AUDIT),
-            *(Action.ADJUDICATE, Action.JUDGE, Action.SAY),
+            *(Action.ADJUDICATE, Action.OVERWATCH, Action.JUDGE, Action.SAY),
         }
     ),
     Scope.RATER: frozenset({Action.JUDGE, Action.SAY}),

@@ -16,7 +16,7 @@ import heedful
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import PolicyId
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
+from heedful.service import episodes, errors, feedback, keys, labeling, overwatch, records, releases
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.front import Front
@@ -37,6 +37,7 @@ ROUTES: tuple[Route, ...] = (
     *releases.ROUTES,
     *records.ROUTES,
     *keys.ROUTES,
+    *overwatch.ROUTES,
 )
 
 

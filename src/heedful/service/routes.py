@@ -19,6 +19,7 @@ from heedful.road import Parts
 from heedful.service import body
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
+from heedful.service.holds import Holds
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
 from heedful.service.recorder import Recorder
@@ -40,6 +41,7 @@ class Service:
     metrics: Metrics
     tree: Tree
     recorder: Recorder
+    holds: Holds = field(default_factory=Holds)
     begun: Remembered[EpisodeId] = field(default_factory=Remembered)
     seen: Remembered[TurnId] = field(default_factory=Remembered)
 
