@@ -33,7 +33,7 @@ from heedful.audit.verification import verify
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Feedback, Ranking, Thumbs
 from heedful.domain.ids import PersonId, RunId, TenantId
-from heedful.domain.labeling import Item
+from heedful.domain.labeling import Assignment, Item
 from heedful.domain.models import Run
 from heedful.errors import Conflict, InvalidInput, Misconfigured, Unavailable
 from heedful.store.protocol import Batch, Link, Outcome, Ref
@@ -269,6 +269,72 @@ def test_a_swap_of_two_different_records_is_refused(store: SqlStore) -> None:
         store.commit(Batch(swap=((make_episode(), make_episode()),)))
 
 
+# --- drops -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_dropped_is_nowhere_to_be_found(store: SqlStore) -> None:
+    choice, stays = make_choice(shown=("turn_1", "turn_2")), make_feedback()
+    store.commit(Batch(add=(choice, stays)))
+    assert store.commit(Batch(drop=(choice,))) == Outcome(added=())
+    assert store.get(Feedback, TENANT, choice.id) is None
+    assert store.find(Feedback, TENANT) == [stays]
+    assert store.find(Feedback, TENANT, where={"form": "choice"}) == []
+    assert store.children(TENANT, ref("turn", "turn_2")) == []
+    assert Views(store).tallies(TENANT) == {"feedback": 1}
+
+
+def test_a_drop_and_what_comes_in_its_place_are_one(store: SqlStore) -> None:
+    lease, turn = make_assignment(), make_turn()
+    store.commit(Batch(add=(lease,)))
+    there = make_turn()
+    store.commit(Batch(add=(there,)))
+    with pytest.raises(Conflict):
+        store.commit(Batch(add=(turn, replace(there, answer="other")), drop=(lease,)))
+    assert store.get(Assignment, TENANT, lease.id) == lease
+    store.commit(Batch(add=(turn,), drop=(lease,), acts=(make_act(),)))
+    assert store.get(Assignment, TENANT, lease.id) is None
+    assert store.get(Turn, TENANT, turn.id) == turn
+    assert len(list(store.audit_entries())) == 1
+
+
+def test_of_two_who_drop_or_change_a_record_one_wins(store: SqlStore) -> None:
+    lease = make_assignment()
+    store.commit(Batch(add=(lease,)))
+    futures = [store.submit(Batch(add=(make_turn(),), drop=(lease,))) for _ in range(4)]
+    futures.append(store.submit(Batch(swap=((lease, replace(lease, rater=PersonId("other"))),))))
+    errors = [future.exception() for future in futures]
+    assert errors[0] is None
+    assert all(isinstance(error, Conflict) for error in errors[1:])
+    assert len(store.find(Turn, TENANT)) == 1
+
+
+def test_what_changed_since_it_was_read_is_not_dropped(store: SqlStore) -> None:
+    episode = make_episode()
+    done = replace(episode, state=EpisodeState.DONE)
+    store.commit(Batch(add=(episode,)))
+    store.commit(Batch(swap=((episode, done),)))
+    with pytest.raises(Conflict, match="not what it was"):
+        store.commit(Batch(drop=(episode,)))
+    with pytest.raises(Conflict, match="not there"):
+        store.commit(Batch(drop=(make_episode(),)))
+    assert store.find(Episode, TENANT) == [done]
+
+
+def test_the_id_of_what_was_dropped_is_free_again(store: SqlStore) -> None:
+    choice = make_choice(shown=("turn_1", "turn_2"))
+    other = make_choice(shown=("turn_3", "turn_4"), id=choice.id)
+    batches = (Batch(add=(choice,)), Batch(drop=(choice,)), Batch(add=(other,)))
+    for _ in range(2):  # the second time what is in the database goes as well
+        futures = [store.submit(batch) for batch in batches]
+        assert [future.result().added for future in futures] == [(True,), (), (True,)]
+        assert store.find(Feedback, TENANT) == [other]
+        assert store.children(TENANT, ref("turn", "turn_2")) == []
+        assert store.children(TENANT, ref("turn", "turn_4")) == [ref("feedback", choice.id)]
+        assert Views(store).tallies(TENANT) == {"feedback": 1}
+        store.commit(Batch(drop=(other,)))
+    assert store.find(Feedback, TENANT) == []
+
+
 # --- audit -----------------------------------------------------------------------------------------------
 
 
@@ -468,4 +534,4 @@ def test_an_address_that_cannot_work_is_refused(wrong: str) -> None:
 
 def test_every_field_of_a_batch_is_known_here() -> None:
     """Who adds a field to Batch is reminded to keep it."""
-    assert {field.name for field in fields(Batch)} == {"add", "swap", "links", "acts", "once"}
+    assert {field.name for field in fields(Batch)} == {"add", "swap", "drop", "links", "acts", "once"}

@@ -52,6 +52,7 @@ class Prepared:
     tenant: str
     adds: tuple[Row, ...] = ()
     swaps: tuple[tuple[str, Row], ...] = ()  # the body that must be there, what replaces it
+    drops: tuple[tuple[str, Place], ...] = ()  # the body that must be there, and where
     links: tuple[Link, ...] = ()
     entries: tuple[Entry, ...] = ()
     once: str | None = None
@@ -59,7 +60,7 @@ class Prepared:
 
     @property
     def rows(self) -> int:
-        return 1 + len(self.adds) + len(self.swaps) + len(self.links) + len(self.entries)
+        return 1 + len(self.adds) + len(self.swaps) + len(self.drops) + len(self.links) + len(self.entries)
 
     @property
     def bytes(self) -> int:
@@ -72,6 +73,7 @@ def prepare(batch: Batch) -> Prepared:
         tenant=_tenant(batch),
         adds=tuple(_row(record) for record in batch.add),
         swaps=tuple(_swap(old, new) for old, new in batch.swap),
+        drops=tuple(map(_drop, batch.drop)),
         links=tuple(map(_checked, batch.links)),
         entries=tuple(map(_entry, batch.acts)),
         once=None if batch.once is None else cast(str, plain("once", batch.once)),
@@ -101,6 +103,12 @@ def _swap(old: Record, new: Record) -> tuple[str, Row]:
             field="swap",
         )
     return codec.encode(old).decode(), _row(new)
+
+
+def _drop(record: Record) -> tuple[str, Place]:
+    table_of(type(record))
+    tenant, id = (cast(str, plain(name, getattr(record, name))) for name in ("tenant", "id"))
+    return codec.encode(record).decode(), (type(record), tenant, id)
 
 
 def _checked(link: Link) -> Link:
@@ -133,4 +141,5 @@ def _tenant(batch: Batch) -> TenantId:
 def _tenants(batch: Batch) -> Iterator[TenantId]:
     yield from (record.tenant for record in batch.add)
     yield from (new.tenant for _, new in batch.swap)
+    yield from (record.tenant for record in batch.drop)
     yield from (act.tenant for act in batch.acts)

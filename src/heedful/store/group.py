@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from heedful.audit.merkle import Frontier, leaf_hash
 from heedful.errors import Conflict
@@ -31,7 +31,9 @@ class Kept:
     sent: str
     body: str | None  # None: in the database, not read yet
     row: Row | None = None  # to be written; None: as it was
-    new: bool = False
+    new: bool = False  # to be inserted
+    stored: bool = False  # the database has a row here
+    gone: bool = False  # nothing is here any more
 
 
 class Group:
@@ -54,8 +56,12 @@ class Group:
         added = tuple([self._add(row, staged) for row in batch.adds])
         for old, row in batch.swaps:
             self._swap(old, row, staged)
+        for old, place in batch.drops:
+            self._drop(old, place, staged)
         self._kept.update(staged)
-        for kept in staged.values():
+        for place, kept in staged.items():
+            if kept.gone:
+                self._forget(place)
             if kept.row is not None:
                 made = Ref(kind=codec.kind_of(kept.row.kind), id=kept.row.id)
                 self._links.update(dict.fromkeys((batch.tenant, made, source) for source in kept.row.sources))
@@ -69,8 +75,9 @@ class Group:
 
     def _add(self, row: Row, staged: dict[Place, Kept]) -> bool:
         kept = staged.get(row.place) or self._kept.get(row.place)
-        if kept is None:
-            staged[row.place] = Kept(row.sent, row.body, row, new=True)
+        if kept is None or kept.gone:
+            stored = kept is not None and kept.stored
+            staged[row.place] = Kept(row.sent, row.body, row, new=True, stored=stored)
             return True
         if kept.sent == row.sent:
             return False
@@ -84,14 +91,31 @@ class Group:
         )
 
     def _swap(self, old: str, row: Row, staged: dict[Place, Kept]) -> None:
-        kept = staged.get(row.place) or self._kept.get(row.place)
-        name = f"{codec.kind_of(row.kind)} {row.id!r}"
-        if kept is None:
+        kept = self._as_read(old, row.place, staged)
+        staged[row.place] = Kept(kept.sent, row.body, row, new=kept.new, stored=kept.stored)
+
+    def _drop(self, old: str, place: Place, staged: dict[Place, Kept]) -> None:
+        kept = self._as_read(old, place, staged)
+        staged[place] = Kept("", "", stored=kept.stored, gone=True)
+
+    def _as_read(self, old: str, place: Place, staged: dict[Place, Kept]) -> Kept:
+        """What is there, if it is what somebody read."""
+        kept = staged.get(place) or self._kept.get(place)
+        kind, _, id = place
+        name = f"{codec.kind_of(kind)} {id!r}"
+        if kept is None or kept.gone:
             raise Conflict(f"{name} is not there: add it before changing it")
-        now = self._body(row.place, kept)
-        if not codec.same(now, old) and not codec.same(codec.encode(codec.decode(row.kind, now)), old):
+        now = self._body(place, kept)
+        if not codec.same(now, old) and not codec.same(codec.encode(codec.decode(kind, now)), old):
             raise Conflict(f"{name} is not what it was when you read it: read it again, then decide")
-        staged[row.place] = Kept(kept.sent, row.body, row, new=kept.new)
+        return kept
+
+    def _forget(self, place: Place) -> None:
+        """Links that batches before this one staged for what is dropped now."""
+        kind, tenant, id = place
+        made = Ref(kind=codec.kind_of(kind), id=id)
+        for one in [one for one in self._links if one[0] == tenant and one[1] == made]:
+            del self._links[one]
 
     def _body(self, place: Place, kept: Kept) -> str:
         if kept.body is not None:
@@ -109,6 +133,8 @@ class Group:
         for batch in batches:
             for row in (*batch.adds, *(new for _, new in batch.swaps)):
                 wanted.setdefault((row.kind, row.tenant), {})[row.id] = None
+            for _, (kind, tenant, id) in batch.drops:
+                wanted.setdefault((kind, tenant), {})[id] = None
         for (kind, tenant), ids in wanted.items():
             table = TABLES[kind]
             found = self._connection.execute(
@@ -116,7 +142,7 @@ class Group:
                     table.c.tenant == tenant, among(self._connection, table.c.id, list(ids))
                 )
             )
-            yield from (((kind, tenant, id), Kept(sent, None)) for id, sent in found)
+            yield from (((kind, tenant, id), Kept(sent, None, stored=True)) for id, sent in found)
 
     def _happened(self, batches: Iterable[Prepared]) -> Iterator[tuple[tuple[str, str], tuple[bool, ...]]]:
         for batch in batches:
@@ -134,7 +160,12 @@ class Group:
         fresh: dict[type, list[dict[str, Any]]] = {}
         changed: dict[type, list[dict[str, Any]]] = {}
         counts: Counter[tuple[str, str]] = Counter()
-        for kept in self._kept.values():
+        gone: dict[tuple[type, str], list[str]] = {}
+        for place, kept in self._kept.items():
+            if kept.stored and (kept.gone or kept.new):
+                kind, tenant, id = place
+                gone.setdefault((kind, tenant), []).append(id)
+                counts[tenant, codec.kind_of(kind)] -= 1
             if kept.row is None:
                 continue
             row = kept.row
@@ -149,6 +180,8 @@ class Group:
                         for name, value in values.items()
                     }
                 )
+        for (kind, tenant), ids in gone.items():
+            self._remove(kind, tenant, ids)
         for kind, rows in fresh.items():
             insert_all(self._connection, TABLES[kind], rows)
         for kind, rows in changed.items():
@@ -164,6 +197,20 @@ class Group:
         table = TABLES[kind]
         place = (table.c.tenant == bindparam("new_tenant"), table.c.id == bindparam("new_id"))
         self._connection.execute(update(table).where(*place), rows)
+
+    def _remove(self, kind: type, tenant: str, ids: list[str]) -> None:
+        """Records, and what their links say about them."""
+        table = TABLES[kind]
+        self._connection.execute(
+            delete(table).where(table.c.tenant == tenant, among(self._connection, table.c.id, ids))
+        )
+        self._connection.execute(
+            delete(link).where(
+                link.c.tenant == tenant,
+                link.c.made_kind == codec.kind_of(kind),
+                among(self._connection, link.c.made_id, ids),
+            )
+        )
 
     def _write_links(self) -> None:
         if self._links:

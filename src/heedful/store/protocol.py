@@ -80,12 +80,14 @@ class Batch:
 
     `add` takes new records. One that is there already with the same content is left as it is and counts as a
     duplicate; one with the same id and other content refuses the batch. `swap` changes records, each given as
-    (the value that was read, the value that shall be). `once` names an effect, such as "cycle-7/fit": the
-    second batch with the same name changes nothing and gets the first one's outcome.
+    (the value that was read, the value that shall be). `drop` takes records away, each given as it was read:
+    with it go the links that say what it was made from, and its id is free again. `once` names an effect, such
+    as "cycle-7/fit": the second batch with the same name changes nothing and gets the first one's outcome.
     """
 
     add: tuple[Record, ...] = ()
     swap: tuple[tuple[Record, Record], ...] = ()
+    drop: tuple[Record, ...] = ()
     links: tuple[Link, ...] = ()  # beyond those that the records' own fields tell
     acts: tuple[Act, ...] = ()
     once: str | None = None
@@ -105,7 +107,8 @@ class Store(Protocol):
       and, as far as the database and its disk keep their word, the loss of power;
     - a batch is kept whole or not at all, and a refused one leaves its neighbours alone;
     - the same record added twice, even from two processes, is kept once;
-    - of two swaps of one record one wins, and the other raises `Conflict`;
+    - of two swaps of one record one wins, and the other raises `Conflict`; a drop counts as a swap, and what
+      was dropped is nowhere to be found, and not counted, from its commit on;
     - an effect named by `once` happens once, whoever repeats it, and after any crash;
     - acts enter the audit tree in the order of their commits, without gaps;
     - `changes` gives records in the order of their commits and never skips one that commits late;
