@@ -59,6 +59,12 @@ class TooLarge(HeedfulError):
     status = 413
 
 
+class TooSlow(HeedfulError):
+    """What was announced did not come in time: send it again."""
+
+    status = 408
+
+
 class Busy(HeedfulError):
     """Full for the moment: wait and send it again."""
 

@@ -48,8 +48,11 @@ class ServerSettings(BaseModel):
     body_limit: int = Field(8 * 2**20, ge=1024)
     """Largest request in bytes."""
 
+    body_seconds: float = Field(30.0, gt=0)
+    """How long a request's body may take to come."""
+
     requests_per_second: float = Field(2000.0, gt=0)
-    """What one key may send, over a few seconds."""
+    """What one key may send, over a few seconds, unless the key says otherwise."""
 
     drain_seconds: float = Field(10.0, ge=0)
     """How long requests may still take after SIGTERM."""

@@ -346,13 +346,13 @@ def test_a_key_that_sends_too_fast_has_to_wait(parts: Parts, loop: QuietLoop) ->
 
 def test_a_bucket_fills_steadily() -> None:
     buckets = Buckets(10.0, burst_seconds=0.2)
-    buckets.take("a", 0.0)
-    buckets.take("a", 0.0)
+    buckets.take("a", now=0.0)
+    buckets.take("a", now=0.0)
     with pytest.raises(TooFast) as caught:
-        buckets.take("a", 0.0)
+        buckets.take("a", now=0.0)
     assert caught.value.retry_after == pytest.approx(0.1)
-    buckets.take("b", 0.0)
-    buckets.take("a", 0.1)
+    buckets.take("b", now=0.0)
+    buckets.take("a", now=0.1)
 
 
 def test_a_full_queue_says_when_to_come_back(

@@ -1,8 +1,4 @@
-"""The service put together: doors, gateway, API, health.
-
-The order of the doors is the order in which a request meets them: it gets an id and a log line, then a
-caller, then a limit on its size; only then does a handler see it.
-"""
+"""The service put together: the door (`front.py`), behind it the busy routes, then the API and health."""
 
 from __future__ import annotations
 
@@ -18,10 +14,10 @@ import heedful
 from heedful.access.permissions import Action, require
 from heedful.road import Parts
 from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
-from heedful.service.auth import Authenticated, Door
+from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
+from heedful.service.front import Front
 from heedful.service.gateway import Gateway
-from heedful.service.limits import BodyLimit, Entrance
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
 from heedful.service.routes import Route, Service, add
@@ -69,10 +65,16 @@ def build(
     add(app, ROUTES)
     _health(app, service)
     errors.install(app)
-    # Added last is met first.
-    app.add_middleware(BodyLimit, most=settings.body_limit)
-    app.add_middleware(Authenticated, door=service.door, requests_per_second=settings.requests_per_second)
-    app.add_middleware(Entrance, mint=parts.mint, metrics=service.metrics)
+    app.add_middleware(
+        Front,
+        door=service.door,
+        metrics=service.metrics,
+        mint=parts.mint,
+        hot=(),
+        body_limit=settings.body_limit,
+        body_seconds=settings.body_seconds,
+        requests_per_second=settings.requests_per_second,
+    )
     return app
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from heedful.access import keys
 from heedful.access.bind import is_loopback
@@ -21,8 +20,6 @@ from heedful.road import Parts
 from heedful.service import keyring
 from heedful.service.limits import Buckets
 
-PRIVATE = ("/v1/", "/e/", "/metrics")  # what needs a caller; a console brings sessions of its own
-WIDGETS = "/v1/feedback"  # the one address that web pages of others may call
 FRESH_SECONDS = 0.5  # how long a key is believed without asking the store again
 KEPT = 10_000  # keys remembered, right and wrong ones
 WRONG_PER_SECOND = 20.0  # wrong keys from one address, before it has to wait
@@ -38,8 +35,8 @@ class Door:
         self._looked = float("-inf")
         self._wrong = Buckets(WRONG_PER_SECOND)
 
-    async def caller(self, scope: Scope) -> Caller:
-        headers = Headers(scope=scope)
+    async def caller(self, scope: Scope, headers: Mapping[str, str]) -> Caller:
+        """Whose request this is, by its headers (names in small letters), or `NotKnown`."""
         address = scope["client"][0] if scope.get("client") else ""
         if not await self._anyone():
             _only_from_here(address, headers)
@@ -76,14 +73,14 @@ class Door:
         return key
 
 
-def _bearer(headers: Headers) -> str:
+def _bearer(headers: Mapping[str, str]) -> str:
     kind, _, text = headers.get("authorization", "").partition(" ")
     if kind.lower() != "bearer" or not text.strip():
         raise NotKnown("no key came with the request: send it as `Authorization: Bearer hk_….…`")
     return text.strip()
 
 
-def _only_from_here(address: str, headers: Headers) -> None:
+def _only_from_here(address: str, headers: Mapping[str, str]) -> None:
     """Without keys only this machine is served, and not what a web page makes a browser on it send."""
     if not is_loopback(address):
         raise NotKnown("there are no keys yet, so only this machine is served: issue a key first")
@@ -91,47 +88,3 @@ def _only_from_here(address: str, headers: Headers) -> None:
     origin = urlsplit(headers.get("origin", "http://localhost")).hostname or ""
     if not (is_loopback(host) and is_loopback(origin)):
         raise NotAllowed("there are no keys yet, so requests for other hosts or from web pages are refused")
-
-
-class Authenticated:
-    """Every request to what is private carries its caller on, within the speed that its key may have."""
-
-    def __init__(self, app: ASGIApp, *, door: Door, requests_per_second: float) -> None:
-        self._app = app
-        self._door = door
-        self._buckets = Buckets(requests_per_second)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not scope["path"].startswith(PRIVATE):
-            await self._app(scope, receive, send)
-            return
-        if scope["method"] == "OPTIONS" and scope["path"] == WIDGETS:
-            await _preflight(Headers(scope=scope))(scope, receive, send)
-            return
-        caller = await self._door.caller(scope)
-        scope["state"]["caller"] = caller
-        if caller.key is not None:
-            self._buckets.take(caller.key)
-
-        async def for_widgets(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["access-control-allow-origin"] = caller.origin or ""
-                headers["vary"] = "Origin"
-            await send(message)
-
-        await self._app(scope, receive, for_widgets if caller.origin else send)
-
-
-def _preflight(headers: Headers) -> Response:
-    """A browser asks before it sends a key. Whether the key belongs to its origin is seen when it comes."""
-    return Response(
-        status_code=204,
-        headers={
-            "access-control-allow-origin": headers.get("origin", "null"),
-            "access-control-allow-methods": "POST",
-            "access-control-allow-headers": "authorization, content-type, x-request-id",
-            "access-control-max-age": "600",
-            "vary": "Origin",
-        },
-    )

@@ -29,10 +29,15 @@ LONGEST_PATH = 200  # characters of a field's path that we repeat
 
 async def read(request: Request) -> Any:
     """The request's JSON; None for an empty body."""
-    body = await request.body()
+    return await load(await request.body(), request.headers.get("content-type", ""))
+
+
+async def load(body: bytes, content_type: str) -> Any:
+    """The same for those who have the body already."""
     if not body:
         return None
-    _json_only(request.headers.get("content-type", ""))
+    if content_type != "application/json":
+        _json_only(content_type)
     if len(body) > LARGE:
         return await asyncio.to_thread(parse, body)
     return parse(body)

@@ -16,6 +16,7 @@ class Metrics:
         self._requests = Counter(
             "heedful_requests", "Requests answered.", ("method", "route", "status"), registry=self._registry
         )
+        self._known: dict[tuple[str, str, int], tuple[Counter, Histogram]] = {}
         self._seconds = Histogram(
             "heedful_request_seconds",
             "Seconds from request to answer.",
@@ -34,8 +35,12 @@ class Metrics:
         )
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-        self._seconds.labels(method, route).observe(seconds)
+        known = self._known.get((method, route, status))
+        if known is None:  # finding a labelled metric costs more than counting with it
+            counter = self._requests.labels(method, route, str(status))
+            known = self._known[method, route, status] = (counter, self._seconds.labels(method, route))
+        known[0].inc()
+        known[1].observe(seconds)
 
     def feedback(self, form: str, status: str) -> None:
         self._feedback.labels(form, status).inc()
