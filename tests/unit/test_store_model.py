@@ -63,6 +63,10 @@ class Commits(RuleBasedStateMachine):
         if once is not None and once in self.effects:
             return Outcome(added=self.effects[once], repeated=True)
         now, first, added = dict(self.now), dict(self.first), []
+        for id, old in drops:
+            if now.get(id) != old:
+                return Conflict
+            del now[id], first[id]
         for id, content in adds:
             if id in now and content not in (now[id], first[id]):
                 return Conflict
@@ -73,10 +77,6 @@ class Commits(RuleBasedStateMachine):
             if now.get(id) != old:
                 return Conflict
             now[id] = new
-        for id, old in drops:
-            if now.get(id) != old:
-                return Conflict
-            del now[id], first[id]
         self.now, self.first = now, first
         self.acts += bool(any(added) or swaps or drops or not adds)
         if once is not None:

@@ -8,24 +8,22 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from heedful.audit.merkle import Frontier, leaf_hash
-from heedful.errors import Conflict
+from heedful.errors import Conflict, Corrupt, HeedfulError
 from heedful.store import codec
 from heedful.store.batches import Entry, Place, Prepared, Row
-from heedful.store.bulk import add_up, among, insert_all
+from heedful.store.bulk import add_up, among, insert_all, known
 from heedful.store.protocol import Outcome, Ref
-from heedful.store.tables import TABLES, audit_entry, audit_frontier, effect, link, tally
+from heedful.store.tables import TABLES, TWINS, audit_entry, audit_frontier, effect, link, tally
 
 LinkRow = tuple[str, Ref, Ref]  # tenant, made, source
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What is at a place now: read from the database, or staged by a batch of this group."""
 
     sent: str
@@ -53,18 +51,19 @@ class Group:
             if before is not None:
                 return Outcome(added=before, repeated=True)
         staged: dict[Place, Kept] = {}
+        if batch.each:
+            outcome = self._each(batch, staged)
+            self._stage(batch.tenant, staged)
+            return outcome
+        for old, place in batch.drops:
+            self._drop(old, place, staged)
+        dropped = dict(staged)
         added = tuple([self._add(row, staged) for row in batch.adds])
         for old, row in batch.swaps:
             self._swap(old, row, staged)
-        for old, place in batch.drops:
-            self._drop(old, place, staged)
-        self._kept.update(staged)
-        for place, kept in staged.items():
-            if kept.gone:
-                self._forget(place)
-            if kept.row is not None:
-                made = Ref(kind=codec.kind_of(kept.row.kind), id=kept.row.id)
-                self._links.update(dict.fromkeys((batch.tenant, made, source) for source in kept.row.sources))
+        for place in dropped:
+            self._forget(place)
+        self._stage(batch.tenant, staged)
         self._links.update(dict.fromkeys((batch.tenant, one.made, one.source) for one in batch.links))
         # A batch that only repeats what is there did nothing that an auditor could ask about.
         if staged or not batch.adds:
@@ -73,26 +72,51 @@ class Group:
             self._effects[batch.tenant, batch.once] = self._new_effects[batch.tenant, batch.once] = added
         return Outcome(added=added)
 
+    def _each(self, batch: Prepared, staged: dict[Place, Kept]) -> Outcome:
+        refused: dict[int, HeedfulError] = dict(batch.refused)
+        added = [False] * (len(batch.adds) + len(refused))
+        for place, row in zip(batch.places, batch.adds, strict=True):
+            try:
+                added[place] = self._add(row, staged)
+            except (Conflict, Corrupt) as error:
+                refused[place] = error
+        return Outcome(added=tuple(added), refused=refused)
+
+    def _stage(self, tenant: str, staged: dict[Place, Kept]) -> None:
+        self._kept.update(staged)
+        for kept in staged.values():
+            if kept.row is not None and kept.row.sources:
+                kind, _, id = kept.row.place
+                made = Ref(kind=codec.kind_of(kind), id=id)
+                self._links.update(dict.fromkeys((tenant, made, source) for source in kept.row.sources))
+
     def _add(self, row: Row, staged: dict[Place, Kept]) -> bool:
-        kept = staged.get(row.place) or self._kept.get(row.place)
+        place = row.place
+        before = staged.get(place) or self._kept.get(place)
+        kept = before
+        if (kept is None or kept.gone) and place[0] in TWINS:
+            twin = (TWINS[place[0]], place[1], place[2])
+            kept = staged.get(twin) or self._kept.get(twin)
         if kept is None or kept.gone:
-            stored = kept is not None and kept.stored
-            staged[row.place] = Kept(row.sent, row.body, row, new=True, stored=stored)
+            stored = before is not None and before.stored
+            staged[place] = Kept(row.sent, row.body, row, True, stored)
             return True
-        if kept.sent == row.sent:
-            return False
-        # It may have been changed by a swap since, or have been written by an older version of us.
-        record = codec.decode(row.kind, self._body(row.place, kept))
-        if codec.digest(record) == row.sent:
+        if kept.sent == row.sent or (kept is before and self._same(row, kept)):
             return False
         raise Conflict(
-            f"{codec.kind_of(row.kind)} {row.id!r} is there already with other content: use a new id, "
+            f"{codec.kind_of(place[0])} {place[2]!r} is there already with other content: use a new id, "
             "or send what was sent first"
         )
 
+    def _same(self, row: Row, kept: Kept) -> bool:
+        """It may have been changed by a swap since, or have been written by an older version of us."""
+        kind = row.place[0]
+        now = codec.digest(codec.decode(kind, self._body(row.place, kept)))
+        return now in (row.sent, codec.digest(codec.decode(kind, row.body)))
+
     def _swap(self, old: str, row: Row, staged: dict[Place, Kept]) -> None:
         kept = self._as_read(old, row.place, staged)
-        staged[row.place] = Kept(kept.sent, row.body, row, new=kept.new, stored=kept.stored)
+        staged[row.place] = Kept(kept.sent, row.body, row, kept.new, kept.stored)
 
     def _drop(self, old: str, place: Place, staged: dict[Place, Kept]) -> None:
         kept = self._as_read(old, place, staged)
@@ -131,17 +155,15 @@ class Group:
     def _stored(self, batches: Iterable[Prepared]) -> Iterator[tuple[Place, Kept]]:
         wanted: dict[tuple[type, str], dict[str, None]] = {}
         for batch in batches:
-            for row in (*batch.adds, *(new for _, new in batch.swaps)):
-                wanted.setdefault((row.kind, row.tenant), {})[row.id] = None
-            for _, (kind, tenant, id) in batch.drops:
+            places = [row.place for row in batch.adds]
+            places += [row.place for _, row in batch.swaps]
+            places += [place for _, place in batch.drops]
+            for kind, tenant, id in places:
                 wanted.setdefault((kind, tenant), {})[id] = None
+        for kind, tenant in [asked for asked in wanted if asked[0] in TWINS]:
+            wanted.setdefault((TWINS[kind], tenant), {}).update(wanted[kind, tenant])
         for (kind, tenant), ids in wanted.items():
-            table = TABLES[kind]
-            found = self._connection.execute(
-                select(table.c.id, table.c.sent).where(
-                    table.c.tenant == tenant, among(self._connection, table.c.id, list(ids))
-                )
-            )
+            found = known(self._connection, TABLES[kind], tenant, list(ids), "sent")
             yield from (((kind, tenant, id), Kept(sent, None, stored=True)) for id, sent in found)
 
     def _happened(self, batches: Iterable[Prepared]) -> Iterator[tuple[tuple[str, str], tuple[bool, ...]]]:
@@ -169,12 +191,13 @@ class Group:
             if kept.row is None:
                 continue
             row = kept.row
-            values = {"tenant": row.tenant, "id": row.id, "body": row.body, **row.columns}
+            kind, tenant, id = place
+            values = {"tenant": tenant, "id": id, "sent": kept.sent, **row.columns, "body": row.body}
             if kept.new:
-                fresh.setdefault(row.kind, []).append(values | {"sent": kept.sent})
-                counts[row.tenant, codec.kind_of(row.kind)] += 1
+                fresh.setdefault(kind, []).append(values)
+                counts[tenant, codec.kind_of(kind)] += 1
             else:
-                changed.setdefault(row.kind, []).append(
+                changed.setdefault(kind, []).append(
                     {
                         f"new_{name}" if name in ("tenant", "id") else name: value
                         for name, value in values.items()
