@@ -58,7 +58,7 @@ def create(wired: Wired, settings: Settings) -> Any:
             await signing
             await asyncio.to_thread(_sign, wired, settings.data)
 
-    app = build(wired.parts, worker, settings.server, lifespan=lifespan)
+    app = build(wired.parts, worker, settings.server, lifespan=lifespan, data=settings.data)
     app.state.refused = None
     worker.on_change(app.state.fleet.refresh)
     return app

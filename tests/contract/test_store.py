@@ -175,7 +175,9 @@ def test_with_each_what_is_wrong_with_one_record_leaves_the_others_alone(store: 
         outcome = store.commit(Batch(add=records, each=True))
         assert outcome.added == (first, False, False, False, False, False, first)
         assert {place: type(error) for place, error in outcome.refused.items()} == {
-            **{1: InvalidInput, 3: Conflict, 4: InvalidInput}
+            1: InvalidInput,
+            3: Conflict,
+            4: InvalidInput,
         }
     assert len(store.find(Policy, TENANT)) == 3
     assert Views(store).tallies(TENANT) == {"policy": 3}

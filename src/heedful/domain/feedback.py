@@ -315,8 +315,8 @@ class DeadLetter:
     id: DeadLetterId
     tenant: TenantId
     payload: str  # JSON text, as it came
-    reason: str
     origin: str  # "parked", "otlp", "journal", "import" …
-    first_seen: datetime
-    last_seen: datetime
-    attempts: int = 1
+    reason: str = field(metadata={"stamp": True})
+    first_seen: datetime = field(metadata={"stamp": True})
+    last_seen: datetime = field(metadata={"stamp": True})
+    attempts: int = field(default=1, metadata={"stamp": True})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
@@ -13,11 +15,13 @@ from starlette.responses import Response
 import heedful
 from heedful.access.permissions import Action, require
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
+from heedful.service import episodes, errors, feedback, keys, labeling, records, releases, sources
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
+from heedful.service.floor import Floor
 from heedful.service.front import Front
 from heedful.service.gateway import Gateway
+from heedful.service.joiner import Joiner
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
 from heedful.service.routes import Route, Service, add
@@ -28,6 +32,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 ROUTES: tuple[Route, ...] = (
     *feedback.ROUTES,
+    *sources.ROUTES,
     *episodes.ROUTES,
     *labeling.ROUTES,
     *releases.ROUTES,
@@ -37,11 +42,22 @@ ROUTES: tuple[Route, ...] = (
 
 
 def build(
-    parts: Parts, loop: Loop, settings: ServerSettings | None = None, *, lifespan: Lifespan | None = None
+    parts: Parts,
+    loop: Loop,
+    settings: ServerSettings | None = None,
+    *,
+    lifespan: Lifespan | None = None,
+    data: Path | None = None,
 ) -> FastAPI:
-    """The ASGI app. Its own lifespan keeps the fleet's view fresh around the one that is handed in."""
+    """The ASGI app. Its own lifespan keeps the fleet's view fresh and joins parked feedback, inside of the one
+    that is handed in. `data` is where the disk must not run full."""
     settings = settings or ServerSettings()
-    service = Service(parts, loop, Fleet(parts), Door(parts), Metrics(), Tree())
+    floor = Floor(data, settings.disk_floor_mb << 20)
+    heard, metrics = sources.Sources(parts.clock.now), Metrics()
+    metrics.silences(heard.silences)
+    ingest = feedback.Ingest(parts, metrics, heard, floor)
+    service = Service(parts, loop, Fleet(parts), Door(parts), metrics, Tree(), heard, ingest)
+    joiner = Joiner(parts)
 
     @asynccontextmanager
     async def around(app: FastAPI) -> AsyncIterator[None]:
@@ -50,6 +66,10 @@ def build(
                 await stack.enter_async_context(lifespan(app))
             service.fleet.start()
             stack.callback(service.fleet.stop)
+            await asyncio.to_thread(sources.remembered, parts, heard)
+            joiner.start()
+            stack.callback(joiner.stop)
+            stack.callback(ingest.collector.close)
             yield
 
     app = FastAPI(
@@ -63,14 +83,14 @@ def build(
     app.state.fleet = service.fleet
     app.router.routes.extend(Gateway(service).addresses())
     add(app, ROUTES)
-    _health(app, service)
+    _health(app, service, floor)
     errors.install(app)
     app.add_middleware(
         Front,
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=(),
+        hot=ingest.routes(),
         body_limit=settings.body_limit,
         body_seconds=settings.body_seconds,
         requests_per_second=settings.requests_per_second,
@@ -78,15 +98,17 @@ def build(
     return app
 
 
-def _health(app: FastAPI, service: Service) -> None:
+def _health(app: FastAPI, service: Service, floor: Floor) -> None:
     async def alive(request: Request) -> Response:
         """`GET /healthz`: the process runs."""
         request.state.route = "/healthz"
         return Response(b'{"ok":true}', media_type="application/json")
 
     def ready(request: Request) -> Response:
-        """`GET /readyz`: the database reads and writes. The loop was launched before any request is taken."""
+        """`GET /readyz`: the database reads and writes, and the disk has room. The loop was launched before any
+        request is taken."""
         request.state.route = "/readyz"
+        floor.check()
         service.parts.store.ping()
         return Response(b'{"ok":true}', media_type="application/json")
 

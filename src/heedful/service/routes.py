@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
@@ -24,6 +24,10 @@ from heedful.service.metrics import Metrics
 from heedful.service.tree import Tree
 from heedful.store.codec import kind_of
 
+if TYPE_CHECKING:  # their pages have routes, and would import this one first
+    from heedful.service.feedback import Ingest
+    from heedful.service.sources import Sources
+
 T = TypeVar("T")
 
 
@@ -37,6 +41,8 @@ class Service:
     door: Door
     metrics: Metrics
     tree: Tree
+    sources: Sources
+    ingest: Ingest
 
 
 @dataclass(frozen=True, slots=True)

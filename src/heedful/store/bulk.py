@@ -38,12 +38,11 @@ def insert_all(
 ) -> None:
     """All rows, in their order; all have the same columns. `or_leave` skips those that are there already."""
     if connection.dialect.name == "sqlite":
-        names = tuple(rows[0])
         done = 0
         for size in SIZES:
             while len(rows) - done >= size:
                 values = tuple([value for row in rows[done : done + size] for value in row.values()])
-                connection.exec_driver_sql(_insert(table, names, size, or_leave), values)
+                connection.exec_driver_sql(_insert(table, tuple(rows[0]), size, or_leave), values)
                 done += size
     elif any(isinstance(one.type, LargeBinary) for one in table.columns):  # JSON cannot say bytes
         connection.execute(insert(table), list(rows))
