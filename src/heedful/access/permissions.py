@@ -32,6 +32,7 @@ class Action(StrEnum):
     RELEASE = "begin releases and take them back"
     OVERRIDE = "release what a gate refused"
     LEARN = "start cycles"
+    MEND = "replay and purge dead letters"
     AUDIT = "see the audit log"
     KEYS = "issue, rotate and revoke keys"
     TENANTS = "issue keys of another tenant"
@@ -43,7 +44,7 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
     Scope.ENGINEER: frozenset(
         {
             *(Action.READ, Action.FOLLOW, Action.ADOPT, Action.RELEASE, Action.LEARN),
-            *(Action.ASK, Action.JUDGE, Action.ASSIGN),
+            *(Action.ASK, Action.JUDGE, Action.ASSIGN, Action.MEND),
         }
     ),
     Scope.REVIEWER: frozenset(

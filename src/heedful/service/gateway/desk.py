@@ -291,6 +291,7 @@ class Gateway:
         entry = self._recorder.keep(made, episode, named=asked.named)
         if entry is None:
             return False
+        self._service.ingest.collector.answered(made)
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
         arm = made[0].allocation.arm if made[0].allocation else "live"
