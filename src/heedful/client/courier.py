@@ -29,6 +29,7 @@ AT_ONCE = 500  # pieces of feedback in one request
 LOOK_AGAIN = 30.0  # seconds, after which files of others may have become ours
 FAILURES = 5  # of a server that breaks at one piece, before the piece is put aside
 EXIT_SECONDS = 2.0  # for what waits when the program ends
+LAST_REQUEST = 1.0  # more, for one that is on its way then
 
 
 class Courier(Blocking):
@@ -71,7 +72,7 @@ class Courier(Blocking):
         if self._thread is None or not self._thread.is_alive():
             self._spool.close()
         else:
-            self._thread.join(seconds)
+            self._thread.join(seconds + LAST_REQUEST)  # it lets go of the files itself
 
     def run(self, plan: Plan[T]) -> T:
         came: Came = None
