@@ -19,9 +19,9 @@ from heedful.domain.episode import Episode, EpisodeState
 from heedful.domain.feedback import Feedback
 from heedful.errors import InvalidInput, NotFound, Unavailable
 from heedful.road import Parts
+from serving import free_port, serving
 
 from .conftest import KeyFor
-from .serving import free_port, serving
 
 CHILD = """
 import os, sys

@@ -17,7 +17,7 @@ from starlette.responses import Response
 import heedful
 from heedful.access.permissions import Action, require
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
+from heedful.service import episodes, errors, feedback, keys, labeling, records, releases, widget
 from heedful.service.auth import Authenticated, Door
 from heedful.service.fleet import Fleet
 from heedful.service.gateway import Gateway
@@ -68,6 +68,7 @@ def build(
     app.router.routes.extend(Gateway(service).addresses())
     add(app, ROUTES)
     _health(app, service)
+    app.add_route(widget.PATH, widget.script, methods=["GET"])
     errors.install(app)
     # Added last is met first.
     app.add_middleware(BodyLimit, most=settings.body_limit)
