@@ -25,7 +25,8 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 def played(call: Call[Any], *answers: httpx.Response | httpx.TransportError) -> tuple[Any, list[float]]:
     """What comes of a call when these are its answers, and how long would have been waited between them."""
-    plan, script, waits = tried(call, Patience(attempts=4, random=Random(0))), iter(answers), []
+    waits: list[float] = []
+    plan, script = tried(call, Patience(attempts=4, random=Random(0))), iter(answers)
     came: httpx.Response | httpx.TransportError | None = None
     while True:
         try:

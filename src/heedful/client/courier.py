@@ -66,8 +66,8 @@ class Courier(Blocking):
 
     def close(self, seconds: float = EXIT_SECONDS) -> None:
         """Send what can still be sent; the rest stays in its file for the next process."""
-        self._ends = time.monotonic() + seconds
         with self._spool.changed:
+            self._ends = time.monotonic() + seconds
             self._spool.changed.notify_all()
         if self._thread is None or not self._thread.is_alive():
             self._spool.close()
@@ -116,6 +116,8 @@ class Courier(Blocking):
 
     def _idle(self) -> None:
         with self._spool.changed:
+            if self._spool.waiting or self._ends is not None:
+                return  # said between our look and now
             self._spool.changed.wait(LOOK_AGAIN)
         if not self._spool.waiting:
             self._spool.adopt()
