@@ -16,7 +16,18 @@ import heedful
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import PolicyId
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, keys, labeling, overwatch, records, releases, sources
+from heedful.service import (
+    episodes,
+    errors,
+    feedback,
+    keys,
+    labeling,
+    overwatch,
+    records,
+    releases,
+    sources,
+    widget,
+)
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.floor import Floor
@@ -109,6 +120,7 @@ def build(
     app.state.fleet = service.fleet
     add(app, ROUTES)
     _health(app, service, floor)
+    app.add_route(widget.PATH, widget.script, methods=["GET"])
     errors.install(app)
     app.front = Front(
         app.behind,
