@@ -72,7 +72,7 @@ def moment(said: object) -> datetime | None:
         return None
     if isinstance(said, int | float):
         return datetime.fromtimestamp(said, UTC)
-    at = datetime.fromisoformat(str(said).replace("Z", "+00:00"))
+    at = datetime.fromisoformat(str(said))
     return at if at.tzinfo else at.replace(tzinfo=UTC)
 
 

@@ -22,10 +22,13 @@ STALE = timedelta(hours=6)  # asked again after that, a question is a new one
 
 _POINTING = re.compile(r"\b(?:it|that|this|those|these|them|there|he|she|they)\b")
 _FOCUS: Mapping[str, re.Pattern[str]] = {
-    "amount": re.compile(r"\b(?:how (?:many|much|long|often|far|old|big|tall|fast|soon|large|cold|hot|high|expensive)|cost|price)\b"),
+    "amount": re.compile(
+        r"\b(?:how (?:many|much|long|often|far|old|big|tall|fast|soon|large|cold|hot|high|expensive)|cost|"
+        r"price)\b"
+    ),
     "time": re.compile(r"\b(?:when|what time|what date|which date|deadline|until when)\b"),
     "place": re.compile(r"\b(?:where|which (?:file|place|page|menu))\b"),
-    "person": re.compile(r"\b(?:who|whom|whose)\b"),
+    "person": re.compile(r"(?:^|\. )(?:\w+ ){0,2}(?:who|whom|whose)\b"),
     "reason": re.compile(r"\b(?:why|how come|causes?|reason|what makes)\b"),
 }
 
@@ -74,12 +77,21 @@ def repeated(earlier: Said, view: View) -> float:
 def rephrased(earlier: Said, view: View) -> float:
     parts = view.parts
     announced = says("rephrase", [*parts, *view.cores])
-    alikes = [alike for old in askings(earlier) for part in askings(view.new) if (alike := likeness(old, part)).shared]
+    alikes = [
+        alike
+        for old in askings(earlier)
+        for part in askings(view.new)
+        if (alike := likeness(old, part)).shared
+    ]
     if announced and not view.was_asked:
         if not alikes:
             return 0.6 if len(view.new.whole.split()) > 6 else 0.0
         return min(0.95, 0.75 + 0.3 * max(alike.overlap for alike in alikes))
-    if not alikes or says("goes_on", parts[:1]) or (view.new.attached and view.new.attached != earlier.attached):
+    if (
+        not alikes
+        or says("goes_on", parts[:1])
+        or (view.new.attached and view.new.attached != earlier.attached)
+    ):
         return 0.0
     if any(alike.exchanged for alike in alikes):
         return 0.0

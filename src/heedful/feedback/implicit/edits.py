@@ -90,9 +90,7 @@ def reply_times(lines: Sequence[Line]) -> tuple[Sign, ...]:
             if before is not None and after is not None and after >= before:
                 seconds = (after - before).total_seconds()
                 found.append(
-                    Sign(
-                        kind="reply_time", line=at, about=answer, confidence=REPLY_CONFIDENCE, value=seconds
-                    )
+                    Sign(kind="reply_time", line=at, about=answer, confidence=REPLY_CONFIDENCE, value=seconds)
                 )
             answer = None
     return tuple(found)

@@ -26,8 +26,8 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             "time|wonderfully|flawlessly|well))*$",
         "work(?:s|ed|ing) (?:now|perfectly|great|like a charm|beautifully|flawlessly|as expected|a "
             "treat|wonders|first try)",
-        "(?:exactly|just|precisely|all) (?:what |that )?i (?:needed|wanted|was (?:looking|after|"
-            "hoping)|had in mind|asked for|meant)",
+        "(?:exactly|just|precisely|all) (?:what |that |the answer |the thing )?i (?:needed|wanted|"
+            "was (?:looking|after|hoping)|had in mind|asked for|meant)",
         "^(?:exactly|just) (?:it|right|that)$", "what i (?:needed|was looking for)$",
         "help(?:s|ed|ful) (?:me )?(?:an? (?:lot|ton|bunch|great deal)|so much|immensely|loads|"
             "enormously|out)",
@@ -66,8 +66,19 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "thanks(?: a lot| a bunch)?(?: ,)? (?:genius|einstein|captain|sherlock)",
         "thank (?:god|goodness|him|her|them|my|the|a)",
     ),
+    "bad_news": (  # no thanks are meant beside it
+        "{standing}(?:broken?|wrong|useless|worse|worst|ruined|deleted|lost|crash(?:es|ed)?|fail(?:s|"
+            r"ed|ing)?|\w*errors?|expired|missed|wasted?|terrible|awful|unfortunately|no luck|incorrect|"
+            r"misunderst\w+|forgot)",
+        "not (?:working|work|helpful|helping|help|right|correct|what|quite|really|it|enough|solve|"
+            "fix|answer|the|fit|match|run)",
+        "still (?:not|no|get|getting|have|the|does|can|there|see|broken|waiting|same)",
+        "(?:does|did) not (?:work|help|answer|fix|solve|match|fit|exist|run|open|load)",
+        r"(?:thanks|thank you|worked)(?: \w+){0,4} ,? ?(?:but|however|except|although|though) ",
+    ),
     # --- correction
     "says_wrong": (  # "that is wrong", in every form
+        r"(?:over|above|beyond|outside) (?:my|the|our) (?:budget|limit|\w+ limit)",
         r"(?:{it}|{answer}|you|you guys)(?: all)? (?:{is}|got(?: \w+){0,3}|have|has|had) (?:to be |"
             "like )?{very}(?:an? |the |some )?{very}{wrong}",
         "^{very}(?:wrong|incorrect|false|inaccurate|untrue|nonsense)(?: (?:again|answer|number|date|"
@@ -157,8 +168,8 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     ),
     "actually": (
         "^(?:well ,? )?(?:actually|in fact|fyi|technically|in reality|(?:small |minor |quick "
-            ")?correction|just so you know|to be precise|pretty sure|i am pretty sure|i (?:believe|"
-            "think)(?: that)? (?:it|that|you|the|there|this))(?: ,| :)? ",
+            ")?correction|just so you know|to be precise|(?:i am )?(?:pretty|fairly|quite|almost|rather) "
+            "(?:sure|certain)|i (?:believe|think)(?: that)? (?:it|that|you|the|there|this))(?: ,| :)? ",
     ),
     "own_mind": (  # the mind is changed, not the facts
         "i (?:would|want|need|prefer|changed|will|am (?:going|also|interested|looking)|have|decided|"
@@ -254,7 +265,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "^(?:oh |just |ok |okay |honestly |you know what ,? |actually )*(?:forget (?:it|about it|"
             r"this|that|about this|i (?:asked|said|even \w+))|scrap (?:it|that|this)|never mind)(?! "
             "(?:the|about the|how|what|my|your))(?: .*)?$",
-        "(?:i (?:just )?|we |am |i am |just )(?:give|gave|giving|given|given) up(?! (?:smoking|"
+        "(?:i (?:just )?|we |am |i am |just |^)(?:give|gave|giving|given|given) up(?! (?:smoking|"
             "drinking|sugar|meat|coffee|alcohol|on finding))(?: .*)?$",
         "^(?:i am |we are |am )(?:done|finished|out|through|leaving|outta here|out of here|off|"
             "stopping|logging off)(?: (?:here|with (?:this|you|it|that)|trying|talking .*|wasting .*|of "
@@ -287,7 +298,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "elsewhere": (  # somebody else, or another tool, is asked instead
         "{shall}(?: (?:just|better|probably|simply|rather|then|try to|try and|go|go and|have to|need "
             r"to|as well|be|now|have|maybe))* \w+.{0,60}? {alone}",
-        "(?:quicker|easier|faster|simpler|better) (?:if i|to just|to do it|doing it|by hand|off)",
+        "(?:quicker|easier|faster|simpler|better) (?:if i|to (?:just|do it|ask|call)|doing it|by hand|off)",
         "{shall}(?: (?:just|better|probably|simply|rather|then|try|go|go and|have to|ask|maybe))* "
             "(?:google|search (?:for it|online|the|it)|look (?:it |this |that |elsewhere|around|"
             "for)(?:up)?|figure (?:it|this|that|something|things) out|find (?:out|another|someone|"
@@ -301,11 +312,11 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             "to|we will)(?: .*)?$",
     ),
     "myself": (  # the same, less sure: it counts once something has gone wrong
-        "(?:{shall}|i am|am|better|let me|ill)(?: (?:just|better|probably|simply|rather|then|try|go|"
-            "maybe|gonna|going to|now))* (?:ask|asking|find|call|calling|check|checking|use|using|open|"
-            r"opening|go|going|talk\w*|try|trying|do|doing|read|reading|write|writing|contact\w*|see|"
-            r"visit|hire|take|taking|stick|stop|debug\w*|handle|fix|set|pay|stay|leave|leaving|look|"
-            r"stopping|quit\w*) .*$",
+        "(?:{shall}|i am|am|better|let me|ill|^going to)(?: (?:just|better|probably|simply|rather|"
+            "then|try|go|maybe|gonna|going to|now))* (?:ask|asking|find|call|calling|check|checking|use|"
+            r"using|open|opening|go|going|talk\w*|try|trying|do|doing|read|reading|write|writing|"
+            r"contact\w*|see|visit|hire|take|taking|stick|stop|debug\w*|handle|fix|set|pay|stay|leave|"
+            r"leaving|look|stopping|quit\w*) .*$",
     ),
     "resigned": (
         "^(?:okay |oh |ah |fine |alright |right |, )*(?:whatever|oh well|ah well|well|too bad|fine|"
@@ -324,7 +335,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     ),
     "solved": (
         "found it", "found (?:the|an|my) (?:answer|solution|problem|issue|error)", "figured it out",
-        "(?:works|working|solved|fixed|sorted)(?: (?:now|it|to work|already|itself))*$",
+        "(?<!not )(?:works|working|solved|fixed|sorted)(?: (?:now|it|to work|already|itself))*$",
         "it is (?:working|there|solved)", "i see it", "got it (?:working|to work)?", "just (?:saw|noticed)",
     ),
     "tell_me": (
@@ -344,6 +355,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "^(?:speak|talk) to (?:an? )?{human}$", "^(?:human )?hand ?off$",
     ),
     "reach_person": (
+        r"(?:transfer|connect|forward|redirect) (?:me|us) (?:over |through )?to \w+",
         "{reach} (?:me |us |this |it |my (?:case|ticket|call|issue|complaint) |myself )?(?:back |"
             "straight |up |directly |right |over |on |now )*(?:(?:to|with|through to|through|over to|for|"
             "on to|in|onto|on the (?:line|phone) with) )?(?:up (?:to|with) )?(?:an? |the |your |some |"
@@ -356,7 +368,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         r"(?:tired|sick|fed up|done|enough|stop|hate|not (?:\w+ ){0,2}?(?:talk|speak|chat|deal|write|"
             "like)) (?:of |to |with )*(?:talking |talk )*(?:to |with |talking to |dealing with |arguing "
             "with |this |an? |the |these |of |with )*{bot}",
-        "escalat(?:e|ing|ed)", "(?:higher|next) (?:level|tier|up)s?",
+        "escalat(?:e|ing|ed)", "(?:higher|next|second|third|2nd|3rd) (?:level|tier|up)s?",
         r"(?:someone|whoever|person|somebody|anyone|anybody|who) (?:\w+ )?(?:is )?(?:in charge|"
             "responsible|with (?:any )?authority|above you|higher up|competent|senior)",
         "who (?:is|are) your (?:superior|manager|supervisor)",
@@ -388,7 +400,8 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             "transaction|bill)",
         "(?:contact|contacting|call|calling|inform|informing) (?:the police|my bank|the authorities|"
             "the press)",
-        "reverse the payment", "charge ?back",
+        "reverse the payment", "dispute (?:it|this|that) with", "leav(?:e|ing) (?:bad )?reviews",
+        "charge ?back",
         "(?:bad|negative|terrible|one star|1 star|horrible|public|nasty|scathing|awful|honest) "
             "(?:google |trustpilot |yelp |app store )?reviews?",
         r"(?:post|posting|shar(?:e|ing)|tweet(?:ing)?|expose) (?:\w+ )?(?:about )?(?:this|it|you)? "
@@ -421,7 +434,9 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "^cancel (?:it all|everything|all of it)$",
     ),
     "no_escalation": (
-        "meaning of", "(?:safe|fit|good|bad|toxic|harmful|healthy) for (?:an? )?(?:humans?|people|person)",
+        "meaning of", "(?:manager|boss|supervisor) (?:who|that|about|when|if)",
+        "am i (?:talking|speaking|chatting)",
+        "(?:safe|fit|good|bad|toxic|harmful|healthy) for (?:an? )?(?:humans?|people|person)",
         r"are you (?:an? )?(?:\w+ )?(?:human|person|bot|robot)",
         "(?:can|do|are|why do|how do|how many|could|would|will) (?:humans|people)", "per person", "in person",
         "hr about", r"(?:will|do|can|would) i (?:\w+ )?(?:keep|lose|still|have)",
@@ -500,5 +515,49 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "(?:more about|tell me more|more details?|elaborate|go deeper|an example|such as|afterwards|"
             "as well|too|other|others|else)",
         "differ", "this one", r"\d+ more", "more$",
+    ),
+    # --- what went before
+    "closing": (  # a question of the agent's that waits for no answer
+        "anything else", "help", "further", "make sense", "sound good", "does (?:that|this) (?:work|answer)",
+    ),
+    "offer": (  # a question of the agent's that is a proposal
+        "anything else", "help you with",
+        "(?:would|do) you (?:like|want)(?: me| to (?:see|hear|know|try|add)| any| more| another| help| an?)",
+        "^(?:shall|should|can|may) i", "how can i", "how may i", "need (?:any )?(?:more|further|help)",
+        "does (?:that|this) (?:help|work|answer|make sense)", "is there anything", "want me to", "sound good",
+    ),
+    "refusal": (  # the agent could not, or would not
+        "(?:i|we) (?:can not|could not|am unable|are unable|am not able|do not have|am not allowed|"
+            "do not know|can only|only)",
+        "am sorry", "apologi[sz]e", "unfortunately", "not able to",
+    ),
+    "evasion": (  # the agent sent the user elsewhere
+        "depends? on", "consult", "(?:please |best to )?contact", "(?:please )?check (?:that|the|your|our)",
+        "see a (?:doctor|professional)", "make sure", "many (?:things|reasons|kinds|factors|ways)", "various",
+        "have you tried", "please (?:try|restart|describe|provide|send|see|go|use|bear|wait|enter|fill)",
+        "on our website", "in the (?:manual|documentation|settings)",
+    ),
+    "wanted": (  # the agent asks for something
+        "please", "could you", "can you", "send me", "provide", "upload", "tell me", "confirm", "share",
+        "let me know",
+    ),
+    "request": (  # the user asks for something
+        "(?:can|could|would|will) you", "^(?:what|how|which|where|when|why|who)",
+        "(?:what|how|which|where|when|why|who) (?:is|are|do|does|did|can|about|much|many|long|else|"
+            "would|should|if|to|will|was|were)",
+        "^(?:write|give|show|tell|make|add|remove|change|explain|find|list|send|book|create|"
+            "translate|convert|fix|set|check|update|do|summari[sz]e|draft|move|put|look|help|suggest|"
+            "recommend|compare|generate|calculate|use|turn|include|order|schedule|rewrite|run|open|call|"
+            "remind|continue|expand|publish|skip|undo|read|quiz|plan|fill|search|play|stop|swap|rename|"
+            "mark|highlight|print|shorten|apply|plot|describe|sort|name|pick|keep|replace|let us|let me "
+            "know)",
+        "(?:i|we) (?:also |just |really )?(?:need|want|would like|am looking|would love)",
+    ),
+    "trouble": (  # something went wrong before
+        r"not (?:\w+ )?(?:work\w*|help\w*|right|correct|what|there|it|that|answer\w*|recurring|fix\w*|"
+            r"solve\w*)",
+        "(?:does|did|is|are|was|can|has|have) not", "still", "same (?:error|thing|problem|issue)", "error",
+        r"fail\w*", "nothing happens", "wrong", "useless", "already", r"too \w+", "again", "told you",
+        "i said", "no it", "ridiculous", r"frustrat\w+", "which one", "i just want",
     ),
 }  # fmt: skip

@@ -108,6 +108,13 @@ GERMAN: Mapping[str, tuple[str, ...]] = {
             "(?:dritten|zweiten|letzten) mal)",
     ),
     "goes_on": ("^(?:und|ausserdem|danke|super|toll|alles klar|gut|dann)",),
+    "closing": ("hilft", "weiterhelfen"),
+    "offer": ("^kann ich", "^soll ich"),
+    "refusal": (r"kann (?:ich )?(?:\w+ ){0,3}(?:nicht|keine?)", "leider"),
+    "trouble": ("nicht", "schon", "immer noch"),
+    "bad_news": (
+        "leider", "falsch", "funktioniert nicht", "immer noch", r"(?:danke|dank)(?: \w+){0,4} ,? ?aber ",
+    ),
 }  # fmt: skip
 
 SPANISH: Mapping[str, tuple[str, ...]] = {
@@ -203,6 +210,11 @@ SPANISH: Mapping[str, tuple[str, ...]] = {
     ),
     "ask_again": ("(?:repito|otra vez|de nuevo|vuelvo a preguntar|como dije|por (?:segunda|tercera) vez)",),
     "goes_on": ("^(?:y|tambien|ademas|gracias|vale|genial|perfecto|entonces)",),
+    "closing": (r"ayudar\w*",),
+    "offer": (r"puedo \w+",),
+    "refusal": ("no puedo", "lo siento"),
+    "trouble": ("no funciona", "sigue"),
+    "bad_news": ("no funciona", r"(?:gracias)(?: \w+){0,4} ,? ?pero "),
 }  # fmt: skip
 
 FRENCH: Mapping[str, tuple[str, ...]] = {
@@ -285,6 +297,11 @@ FRENCH: Mapping[str, tuple[str, ...]] = {
     ),
     "ask_again": ("(?:je repete|encore une fois|je redemande|pour la (?:deuxieme|troisieme|derniere) fois)",),
     "goes_on": ("^(?:et|aussi|merci|super|d accord|parfait|alors)",),
+    "closing": ("aider",),
+    "offer": (r"puis je \w+",),
+    "refusal": ("je ne peux pas", "desole", "je n ai pas"),
+    "trouble": ("toujours", "ne marche pas"),
+    "bad_news": ("ne .{1,20} pas", "toujours pas", r"merci(?: \w+){0,4} ,? ?mais "),
 }  # fmt: skip
 
 PORTUGUESE: Mapping[str, tuple[str, ...]] = {
@@ -367,4 +384,9 @@ PORTUGUESE: Mapping[str, tuple[str, ...]] = {
         "(?:repito|de novo|mais uma vez|outra vez|pela (?:segunda|terceira) vez|pergunto novamente)",
     ),
     "goes_on": ("^(?:e|tambem|obrigad[oa]|valeu|otimo|entao|alem)",),
+    "closing": ("ajudar",),
+    "offer": (r"posso \w+",),
+    "refusal": ("nao (?:posso|consigo)", r"desculp\w+"),
+    "trouble": ("nao funciona",),
+    "bad_news": ("nao funciona", "errado", r"obrigad[oa](?: \w+){0,4} ,? ?mas "),
 }  # fmt: skip

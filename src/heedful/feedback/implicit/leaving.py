@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from heedful.feedback.implicit.similarity import likeness, substance
-from heedful.feedback.implicit.view import COMPLAINT, WANTED, View
-from heedful.feedback.implicit.words import cue, says
+from heedful.feedback.implicit.similarity import likeness
+from heedful.feedback.implicit.view import View
+from heedful.feedback.implicit.words import says
 
 SILENCE = timedelta(minutes=30)  # shorter, people are only busy
 LONG_SILENCE = timedelta(hours=6)
 
 _CANCEL = re.compile(r"\b(?:cancel|close|terminat|delet|end)\w* (?:\w+ )?(?:my|our|the|this) ")
-_TASK = re.compile(r"\b(?:write|draft|compose|translate|review|letter|email|policy|role ?play|dialogue|story|template|script)\b")
+_TASK = re.compile(r"\b(?:write|draft|compose|translate|rewrite|role ?play|dialogue)\b")
 
 
 def escalate(view: View) -> float:
@@ -27,20 +27,13 @@ def escalate(view: View) -> float:
         return 0.7 if person and not _TASK.search(whole) else 0.0
     if any(_TASK.search(one.said.whole) for one in view.earlier) and not says("person_only", view.clauses):
         return 0.0  # the threat is in what is being written
-    if person and not _spoken_of(view):
+    if person:
         return 0.9
     if says("complaint", own) or says("leaving", own):
         return 0.85
     if says("cancel", own) and not _came_for(view):
         return 0.7
     return 0.0
-
-
-def _spoken_of(view: View) -> bool:
-    """The person was a topic before: "remind me to call the agent", "who was the agent?" """
-    found = [word for part in view.own for match in cue("person").finditer(part) for word in substance(match[0])]
-    before = [word for one in view.earlier for word in one.said.whole.split() if not says("reach_person", [one.said.whole])]
-    return any(word in before for word in found if word not in ("someone", "somebody", "anyone", "support"))
 
 
 def _came_for(view: View) -> bool:
@@ -65,10 +58,12 @@ def abandon(view: View) -> float:
         return 0.9
     if asks:
         return silent(view)
-    if alone and (view.stuck or says("resigned", view.clauses) or not says("praise", own)):
+    if alone and (
+        view.stuck or says("resigned", view.clauses) or not says("praise", own) or says("no_thanks", [whole])
+    ):
         return 0.8 if view.stuck else 0.65
     resigned = says("resigned", view.clauses)
-    if says("myself", own) and (resigned or view.stuck or any(COMPLAINT.search(part) for part in view.cores[:-1])):
+    if says("myself", own) and (resigned or view.stuck or says("trouble", view.cores[:-1])):
         return 0.7 if resigned else 0.55
     if resigned and view.stuck:
         return 0.65
@@ -79,7 +74,7 @@ def silent(view: View) -> float:
     """The agent asked or refused, nothing came for long, and what came then is about something else."""
     if view.waited is None or view.waited < SILENCE or view.agent is None or not view.earlier:
         return 0.0
-    if not (view.was_asked or view.refused or WANTED.search(view.agent.whole)):
+    if not (view.was_asked or view.refused or says("wanted", [view.agent.whole])):
         return 0.0
     before = (view.earlier[-1].said.whole, view.agent.whole)
     if any(likeness(one, view.new.whole).overlap > 0.2 for one in before):

@@ -42,6 +42,4 @@ class Sign:
                 f"kind is {self.kind!r}: it is one of {', '.join(KINDS + MEASURES)}", field="kind"
             )
         if not 0 <= self.confidence <= 1:
-            raise InvalidInput(
-                f"confidence is {self.confidence}: it goes from 0 to 1", field="confidence"
-            )
+            raise InvalidInput(f"confidence is {self.confidence}: it goes from 0 to 1", field="confidence")

@@ -7,31 +7,20 @@ say more than the word.
 
 from __future__ import annotations
 
-import re
-
 from heedful.feedback.implicit.view import View, requests
 from heedful.feedback.implicit.words import says
-
-_BAD_NEWS = re.compile(
-    r"(?<!no )(?<!no more )(?<!without )(?<!any )(?<!fixed the )(?<!solved the )(?<!fixed my )(?<!fixes the )(?<!the )(?<!that )"
-    r"\b(?:broken?|wrong|useless|worse|worst|ruined|deleted|lost|crash(?:es|ed)?|fail(?:s|ed|ing)?|errors?|expired|missed|wasted?|terrible|awful|"
-    r"not (?:working|work|helpful|helping|help|right|correct|what|quite|really|it|enough|solve|fix|answer|the|fit|match|run)|"
-    r"still (?:not|no|get|getting|have|the|does|can|there|see|broken|waiting|same)|unfortunately|no luck|incorrect|misunderst\w+|forgot|"
-    r"(?:does|did) not (?:work|help|answer|fix|solve|match|fit|exist|run|open|load)|leider|falsch|funktioniert nicht|immer noch|pero no|no funciona|ne .{1,20} pas|toujours pas|nao funciona|errado)\b"
-)
-_TURN = re.compile(r"(?:thanks|thank you|worked|danke|gracias|merci|obrigad[oa])(?: \w+){0,4} ,? ?(?:but|however|except|although|though|aber|pero|mais|mas) ")
 
 
 def thanks(view: View) -> float:
     whole = view.new.whole
-    if view.agent is None or view.new.cross or says("no_thanks", [whole]):
-        return 0.0
-    if _BAD_NEWS.search(whole) or _TURN.search(whole):
+    if view.agent is None or view.new.cross or says("no_thanks", [whole]) or says("bad_news", [whole]):
         return 0.0
     grateful = [at for at, part in enumerate(view.parts) if says("gratitude", [part])]
     worked = says("worked", [*view.parts, *view.clauses])
     delighted = says("delight", view.clauses)
     asking = [at for at, sentence in enumerate(view.new.sentences) if requests(sentence)]
+    if view.new.glad and not view.parts:
+        return 0.6  # a thumb, a heart and no word
     if not grateful:
         if asking or view.was_asked:
             return 0.0

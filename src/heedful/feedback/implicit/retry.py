@@ -13,10 +13,19 @@ from heedful.feedback.implicit.similarity import akin, substance
 from heedful.feedback.implicit.view import View
 from heedful.feedback.implicit.words import cue, says
 
-_PAST = re.compile(r"\b(?:i|we|he|she|they) (?:have |had |already )*(?:tried|did|redid|rewrote|wrote|asked|will|should|must|can|could not|keep)\b")
+_PAST = re.compile(
+    r"\b(?:i|we|he|she|they) (?:have |had |already )*(?:tried|did|redid|rewrote|wrote|asked|will|should|"
+    r"must|can|could not|keep)\b"
+)
 
-_REQUEST = re.compile(r"^(?:make|add|use|keep|include|mention|but|with|without|this time|focus|shorter|longer|more|less|remember)\b")
-_QUESTION = re.compile(r"(?:how (?!about)|why|when|where|who|which|does|do (?!you (?:have|know|see)|it|that|this|over|another|a)|is (?!there)|what (?!else|other|about))")
+_WISH = re.compile(
+    r"^(?:make|add|use|keep|include|mention|but|with|without|this time|focus|shorter|longer|more|less|"
+    r"remember)\b"
+)
+_QUESTION = re.compile(
+    r"(?:how (?!about)|why|when|where|who|which|does|do (?!you (?:have|know|see)|it|that|this|over|another|"
+    r"a)|is (?!there)|what (?!else|other|about))"
+)
 
 
 def regenerate(view: View) -> float:
@@ -27,17 +36,19 @@ def regenerate(view: View) -> float:
     if not found or says("praise", view.pieces):
         return 0.0
     others = [part for part in view.pieces if part not in found]
-    disliked = says("dislike", others)
-    if view.was_asked and (_offers(view) or not (anew or disliked)):
+    if view.was_asked and (_offers(view) or not (anew or says("dislike", others))):
         return 0.0  # "another one?" "yes, another one"
-    if any(len(substance(part)) > 2 and not says("dislike", [part]) for part in others):
+    if any(_says_more(part) for part in others) or any(_wish(part) for part in found):
         return 0.0
-    if any(_wish(name, part) for name in ("redo", "another") for part in found) or any(_REQUEST.search(part) for part in others):
-        return 0.0
-    quoted = " ".join(word for part in view.new.full for word in part.words.split() if word not in view.new.whole)
-    if any(_novel(part, view) for part in [*found, quoted]):
+    quoted = set(view.new.quoting.split()) - set(view.new.whole.split())
+    if any(_novel(part, view) for part in [*found, " ".join(quoted)]):
         return 0.0
     return 0.85 if anew and not others else 0.75
+
+
+def _says_more(part: str) -> bool:
+    """More than that the last try was not liked."""
+    return bool(_WISH.match(part)) or (len(substance(part)) > 2 and not says("dislike", [part]))
 
 
 def _found(name: str, view: View) -> list[str]:
@@ -48,14 +59,16 @@ def _found(name: str, view: View) -> list[str]:
     ]
 
 
-def _wish(name: str, part: str) -> bool:
+def _wish(part: str) -> bool:
     """Something is asked for behind the words for trying again: "but shorter", "about mountains"."""
-    match = cue(name).search(part)
-    return match is not None and bool(cue("change").search(part, match.end()))
+    matches = [cue(name).search(part) for name in ("redo", "another")]
+    return any(match is not None and cue("change").search(part, match.end()) for match in matches)
 
 
 def _offers(view: View) -> bool:
-    return view.agent is not None and bool(re.search(r"\b(?:another|more|again|next|else)\b", view.agent.sentences[-1].words))
+    return view.agent is not None and bool(
+        re.search(r"\b(?:another|more|again|next|else)\b", view.agent.sentences[-1].words)
+    )
 
 
 def _novel(part: str, view: View) -> bool:

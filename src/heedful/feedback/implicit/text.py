@@ -21,8 +21,10 @@ LONGEST = 6_000  # characters of a message
 MOST_SENTENCES = 24
 MOST_WORDS = 60  # of a sentence
 
-_FENCE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.S)
-_QUOTED_LINE = re.compile(r"^\s*(?:>|\||\d{4}-\d\d-\d\d[ T]\d\d|\[\d|at \w+[.(]|Traceback |File \").*$", re.M)
+_FENCE = re.compile(r"```.*?(?:```|\Z)|~~~.*?(?:~~~|\Z)", re.DOTALL)
+_QUOTED_LINE = re.compile(
+    r"^\s*(?:>|\||\d{4}-\d\d-\d\d[ T]\d\d|\[\d|at \w+[.(]|Traceback |File \").*$", re.MULTILINE
+)
 _CODE = re.compile(r"`[^`\n]*`")
 _URL = re.compile(r"https?://\S+|www\.\S+")
 _QUOTE = re.compile(r"[\"“„«»”][^\"“”„«»\n]*\s[^\"“”„«»\n]*[\"“”«»]")
@@ -90,27 +92,28 @@ SPELLINGS: Mapping[str, str] = {
         "people": "ppl",
         "something": "sth smth",
         "someone": "s.o.",
-        "question": "q",
         "tomorrow": "tmrw tmr",
         "today": "tdy",
         "about": "abt",
         "message": "msg",
         "password": "pw pwd passwd",
         "okay": "ok okey k kk okk",
-        "customer service": "cs",
     }.items()
     for short in shorts.split()
 }
 
 # Words that the rules lean on: one swapped, missing or doubled letter is forgiven.
-KEY_WORDS = frozenset(
-    "thanks thank wrong incorrect correct again actually another different question answer manager supervisor "
-    "human person forget please asked already mistake useless helpful complaint appreciate perfect rephrase "
-    "representative version escalate regenerate worked understand google myself".split()
-)
+_KEY_WORDS = """
+thanks thank wrong incorrect correct again actually another different question answer manager supervisor
+human person forget please asked already mistake useless helpful complaint appreciate perfect rephrase
+representative version escalate regenerate worked understand google myself
+"""
+KEY_WORDS = frozenset(_KEY_WORDS.split())
 
 _DRAWN_OUT = re.compile(r"([a-z])\1{2,}")  # "sooo", "youuu"
-_TOKEN = re.compile(r"\d+(?:[.,:/]\d+)*%?|[^\W_]+(?:['’][^\W_]+)*(?:[._][^\W_]+)*\*?|[,:;()*]|[.!?…]+|\n", re.U)
+_TOKEN = re.compile(
+    r"\d+(?:[.,:/]\d+)*%?|[^\W_]+(?:['’][^\W_]+)*(?:[._][^\W_]+)*\*?|[,:;()*]|[.!?…]+|\n", re.UNICODE
+)
 _END = re.compile(r"[.!?…]+|\n|;")
 
 
@@ -130,7 +133,11 @@ class Said:
     attached: str  # blocks of code and logs
     glad: bool
     cross: bool
-    loud: int  # exclamation marks
+
+    @property
+    def quoting(self) -> str:
+        """Everything, what is quoted too."""
+        return " ".join(sentence.words for sentence in self.full)
 
     @property
     def asks(self) -> bool:
@@ -152,7 +159,6 @@ def heard(text: str) -> Said:
         attached="\n".join(block.strip() for block in _FENCE.findall(text)),
         glad=bool(_EMOJI["glad"].search(own)),
         cross=bool(_EMOJI["cross"].search(own)),
-        loud=own.count("!"),
     )
 
 

@@ -16,16 +16,23 @@ LANGUAGES = (ENGLISH, GERMAN, SPANISH, FRENCH, PORTUGUESE)
 
 # Taken off both ends of a sentence before it is looked at.
 OPENERS = re.compile(
-    r"^(?:(?:okay|well|so|hm+|um+|uh+|ugh+|argh+|oh|ah+|aha|hey|hi|hello|yeah|yes|yep|yo|lol|haha|ha|omg|wtf|man|dude|"
-    r"look|listen|seriously|honestly|frankly|sorry|please|and|but|then|right|fine|sure|alright|guys|sigh|bro|meh|nah|eh|er|"
-    r"god|jesus|wow|whoa|oops|come on|wait|hang on|hold on|also|just|now|in that case|excuse me|pardon|to be honest|tbh|"
-    r"you know what|ja|bitte|na gut|okay gut|pues|bueno|vale|por favor|entonces|bon|ben|alors|svp|ouais|entao|bom|olha|mas|pero|"
+    r"^(?:(?:okay|well|so|hm+|um+|uh+|ugh+|argh+|oh|ah+|aha|hey|hi|hello|yeah|yes|yep|yo|lol|haha|ha|omg|"
+    r"wtf|man|dude|"
+    r"look|listen|seriously|honestly|frankly|sorry|please|and|but|then|right|fine|sure|alright|guys|sigh|"
+    r"bro|meh|nah|eh|er|"
+    r"god|jesus|wow|whoa|oops|come on|wait|hang on|hold on|also|just|now|in that case|excuse me|pardon|to "
+    r"be honest|tbh|"
+    r"you know what|ja|bitte|na gut|okay gut|pues|bueno|vale|por favor|entonces|bon|ben|alors|svp|ouais|"
+    r"entao|bom|olha|mas|pero|"
     r"aber|dann|mais)(?: ,| :)?(?: |$))+"
 )
 CLOSERS = re.compile(
-    r"(?: ,)?(?: (?:please|then|now|okay|thanks|thank you|man|dude|lol|haha|buddy|mate|bro|right now|immediately|asap|for me|"
-    r"bitte|danke|por favor|gracias|s il (?:te|vous) plait|svp|merci|obrigad[oa]|would you|will you|can you|could you|maybe|"
-    r"already|at once|today|sir|folks|anyway|of course|actually|here|i guess|i think|after all|yes or no|please answer|"
+    r"(?: ,)?(?: (?:please|then|now|okay|thanks|thank you|man|dude|lol|haha|buddy|mate|bro|right now|"
+    r"immediately|asap|for me|"
+    r"bitte|danke|por favor|gracias|s il (?:te|vous) plait|svp|merci|obrigad[oa]|would you|will you|can "
+    r"you|could you|maybe|"
+    r"already|at once|today|sir|folks|anyway|of course|actually|here|i guess|i think|after all|yes or no|"
+    r"please answer|"
     r"simple question|answer me|anyone|or not|denn|bloss|doch|mal))+$"
 )
 
