@@ -49,6 +49,7 @@ NOTHING = frozenset({"none", "null", "no_signal", "neutral", "other", ""})
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
     lines: tuple[Line, ...]
+    now: datetime | None  # when the conversation was looked at
     shown: frozenset[str]  # kinds
 
 
@@ -93,7 +94,8 @@ def read(path: Path) -> list[Row]:
         try:
             row = json.loads(text)
             shown = kinds(row["signals"] if "signals" in row else row["signal"])
-            rows.append(Row(lines=tuple(line(message) for message in row["messages"]), shown=shown))
+            lines = tuple(line(message) for message in row["messages"])
+            rows.append(Row(lines=lines, now=moment(row.get("now")), shown=shown))
         except (KeyError, TypeError, ValueError) as error:
             raise SystemExit(f"{path}, line {number}: {error!r}") from error
     return rows
@@ -104,7 +106,7 @@ def measured(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
     found: Counter[str] = Counter()
     shown: Counter[str] = Counter()
     for row in rows:
-        said = {sign.kind for sign in latest(row.lines)}
+        said = {sign.kind for sign in latest(row.lines, now=row.now)}
         right.update(said & row.shown)
         found.update(said)
         shown.update(row.shown)

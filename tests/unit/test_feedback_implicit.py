@@ -155,6 +155,21 @@ def test_a_question_of_the_agent_left_open_for_long_was_abandoned() -> None:
     assert latest([*lines[:2], soon]) == ()
 
 
+def test_who_never_came_back_has_left_once_it_is_late_or_somebody_notes_it() -> None:
+    lines = [
+        Line(role="user", text="Cancel my appointment", at=NOON),
+        Line(role="assistant", text="There are two. Which one do you mean?", at=NOON),
+    ]
+    assert latest(lines) == signs(lines, now=NOON + timedelta(hours=1)) == ()
+    (sign,) = signs(lines, now=NOON + timedelta(days=1))
+    assert (sign.kind, sign.line, sign.about) == ("abandon", 1, 1)
+    note = Line(role="system", text="Chat closed due to inactivity.")
+    assert [(sign.kind, sign.line, sign.about) for sign in latest([*lines, note])] == [("abandon", 2, 1)]
+    answered = [lines[0], Line(role="assistant", text="Done, it is cancelled.", at=NOON)]
+    assert signs(answered, now=NOON + timedelta(days=1)) == ()
+    assert latest(talk("Is the server up?", "There was no response from it.")) == ()
+
+
 def test_a_message_gives_one_sign_at_most_and_the_last_step_holds() -> None:
     assert kinds(*WEIGHT, "No, that's wrong again. Get me a manager!") == ["escalate"]
 
@@ -212,7 +227,7 @@ def test_the_conversations_that_the_rules_were_written_with_are_read_well() -> N
 def test_nothing_that_people_may_write_breaks_it(messages: list[tuple[str, str]]) -> None:
     lines = [Line(role=role, text=text) for role, text in messages]
     for sign in signs(lines):
-        assert lines[sign.line].role == "user"
+        assert lines[sign.line].role == "user" or sign.kind == "abandon"
         assert sign.about is None or lines[sign.about].role == "assistant"
 
 

@@ -329,7 +329,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             "out|abandoned|stopped)",
         "(?:chat|session|conversation) (?:was |has |has been |is )?(?:closed|timed out|expired|ended|"
             "abandoned)",
-        "no (?:reply|response|further (?:reply|response|messages?)|activity)(?: .*)?$",
+        "^no (?:reply|response|further (?:reply|response|messages?)|activity)(?: .*)?$",
         "(?:due to|because of) inactivity", "(?:have not|not) heard (?:back )?from you",
         "are you still there",
     ),

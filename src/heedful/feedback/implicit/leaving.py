@@ -6,11 +6,13 @@ import re
 from datetime import timedelta
 
 from heedful.feedback.implicit.similarity import likeness
+from heedful.feedback.implicit.text import Said
 from heedful.feedback.implicit.view import View
 from heedful.feedback.implicit.words import says
 
 SILENCE = timedelta(minutes=30)  # shorter, people are only busy
 LONG_SILENCE = timedelta(hours=6)
+NOTE = 25  # words at most of a note that the user is gone
 
 _CANCEL = re.compile(r"\b(?:cancel|close|terminat|delet|end)\w* (?:\w+ )?(?:my|our|the|this) ")
 _TASK = re.compile(r"\b(?:write|draft|compose|translate|rewrite|role ?play|dialogue)\b")
@@ -43,7 +45,7 @@ def _came_for(view: View) -> bool:
 
 def abandon(view: View) -> float:
     whole = view.new.whole
-    if says("left", [whole]) and len(whole.split()) <= 12 and not view.new.asks:
+    if says_left(view.new):
         return 0.8
     if view.agent is None:
         return 0.0
@@ -70,11 +72,16 @@ def abandon(view: View) -> float:
     return silent(view)
 
 
+def says_left(said: Said) -> bool:
+    """A note that the user is gone, by whoever keeps the conversation."""
+    return says("left", [said.whole]) and len(said.whole.split()) <= NOTE
+
+
 def silent(view: View) -> float:
     """The agent asked or refused, nothing came for long, and what came then is about something else."""
     if view.waited is None or view.waited < SILENCE or view.agent is None or not view.earlier:
         return 0.0
-    if not (view.was_asked or view.refused or says("wanted", [view.agent.whole])):
+    if not (view.was_asked or view.stuck or says("wanted", [view.agent.whole])):
         return 0.0
     before = (view.earlier[-1].said.whole, view.agent.whole)
     if any(likeness(one, view.new.whole).overlap > 0.2 for one in before):

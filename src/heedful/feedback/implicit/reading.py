@@ -8,10 +8,11 @@ who asks for a person is past correcting, who gives up is past asking again.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from heedful.feedback.implicit.again import asked_again
 from heedful.feedback.implicit.blame import correction
-from heedful.feedback.implicit.leaving import abandon, escalate
+from heedful.feedback.implicit.leaving import LONG_SILENCE, abandon, escalate, says_left
 from heedful.feedback.implicit.lines import AGENT, USER, Line, Sign
 from heedful.feedback.implicit.praise import thanks
 from heedful.feedback.implicit.retry import regenerate
@@ -22,17 +23,40 @@ LOOK_BACK = 8  # of the user's messages
 SURE = 0.5  # below it nothing is said
 
 
-def signs(lines: Sequence[Line]) -> tuple[Sign, ...]:
-    """What each of the user's messages shows, in order."""
+def signs(lines: Sequence[Line], *, now: datetime | None = None) -> tuple[Sign, ...]:
+    """What each of the user's messages shows, in order, and whether the user has left since."""
     found: list[Sign] = []
     for at, line in enumerate(lines):
         if line.role == USER:
             found += latest(lines[: at + 1])
-    return tuple(found)
+    return (*found, *unanswered(lines, now=now))
 
 
-def latest(lines: Sequence[Line]) -> tuple[Sign, ...]:
-    """What the last message of the user shows."""
+def latest(lines: Sequence[Line], *, now: datetime | None = None) -> tuple[Sign, ...]:
+    """What the last message of the user shows; with what followed it, whether the user has left since."""
+    return unanswered(lines, now=now) or _last_shown(lines)
+
+
+def unanswered(lines: Sequence[Line], *, now: datetime | None = None) -> tuple[Sign, ...]:
+    """The user left while the agent waited: a message after the last answer says so, or `now` is much later."""
+    last = max((at for at, line in enumerate(lines) if line.role == USER), default=len(lines))
+    answers = [at for at in range(last + 1, len(lines)) if lines[at].role == AGENT]
+    if not answers:
+        return ()
+    for at in range(last + 1, len(lines)):
+        if says_left(heard(lines[at].text)):
+            about = max((answer for answer in answers if answer < at), default=at if at in answers else None)
+            return (Sign(kind="abandon", line=at, about=about, confidence=0.7),)
+    said_at = lines[answers[-1]].at
+    if now is None or said_at is None or now - said_at < LONG_SILENCE:
+        return ()
+    view = View(new=heard(""), agent=heard(lines[answers[-1]].text), agent_before=None, earlier=())
+    if not (view.was_offered or view.refused):
+        return ()
+    return (Sign(kind="abandon", line=answers[-1], about=answers[-1], confidence=0.55),)
+
+
+def _last_shown(lines: Sequence[Line]) -> tuple[Sign, ...]:
     at = next((at for at in reversed(range(len(lines))) if lines[at].role == USER), None)
     if at is None:
         return ()
