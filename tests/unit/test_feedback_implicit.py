@@ -318,6 +318,8 @@ def test_reply_times_are_seconds_between_an_answer_and_the_next_message() -> Non
 def test_a_time_without_a_zone_and_a_sign_that_cannot_be_are_refused() -> None:
     with pytest.raises(InvalidInput, match="without a time zone"):
         Line(role="user", text="Hi", at=NOON.replace(tzinfo=None))
+    with pytest.raises(InvalidInput, match="now is"):
+        latest([], now=NOON.replace(tzinfo=None))
     with pytest.raises(InvalidInput, match="kind is 'anger'"):
         Sign(kind="anger", line=0, about=None, confidence=0.5)
     with pytest.raises(InvalidInput, match="confidence is 2"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime
 
+from heedful.errors import InvalidInput
 from heedful.feedback.implicit.again import asked_again
 from heedful.feedback.implicit.blame import correction
 from heedful.feedback.implicit.leaving import LONG_SILENCE, abandon, escalate, says_left
@@ -39,6 +40,8 @@ def latest(lines: Sequence[Line], *, now: datetime | None = None) -> tuple[Sign,
 
 def unanswered(lines: Sequence[Line], *, now: datetime | None = None) -> tuple[Sign, ...]:
     """The user left while the agent waited: a message after the last answer says so, or `now` is much later."""
+    if now is not None and now.utcoffset() is None:
+        raise InvalidInput(f"now is {now.isoformat()}, without a time zone: add one", field="now")
     last = max((at for at, line in enumerate(lines) if line.role == USER), default=len(lines))
     answers = [at for at in range(last + 1, len(lines)) if lines[at].role == AGENT]
     if not answers:
