@@ -43,6 +43,7 @@ log = logging.getLogger("heedful.gateway")
 
 EVENTS = ("content-type", "text/event-stream; charset=utf-8")
 CHAT = AsChat()
+LEFT = Reply(499, b"")  # for the metrics, as nginx says it: nobody is there to read it
 INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers nor bodies
 
 
@@ -199,12 +200,11 @@ class Gateway:
 
     async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
         await self._ready(asked)
-        began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
-        try:
-            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
-        except Unavailable as error:
-            found = _or_fallback(found, error)
-            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
+        began, drawn, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
+        opened = await streams.unless_gone(self._opened(drawn, asked.chat), arrival.gone)
+        if opened is None:  # nobody saw anything, so nothing was said: whoever asks again begins anew
+            return LEFT
+        found, head, rest = opened
 
         async def kept(reply: Wire, ended: str | None) -> None:
             made = await self._turns(asked, found, reply, id, time.perf_counter() - began)
@@ -214,6 +214,14 @@ class Gateway:
         chunks = streams.relayed(asked, id, self._parts.config, created, head, rest, kept)
         pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone)
         return Reply(200, pieces, (EVENTS, *_named(id, found.policy.id, asked.episode)))
+
+    async def _opened(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire, streams.Chunks]:
+        """The policy's stream with its first chunk, or its fallback's when its server is away."""
+        try:
+            return found, *await streams.opened(self._parts.inference.stream(found.policy, request))
+        except Unavailable as error:
+            instead = _or_fallback(found, error)
+            return instead, *await streams.opened(self._parts.inference.stream(instead.policy, request))
 
     # -- the steps ---------------------------------------------------------------------------------------
 
