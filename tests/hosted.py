@@ -146,15 +146,16 @@ def toolsmith(body: Json) -> Json:
 
 
 def clerk(body: Json) -> Json:
-    """Hands over where it can, else asks a tool once, else answers."""
-    tools = [tool["function"]["name"] for tool in body.get("tools", ())]
-    answered = body["messages"][-1]["role"] == "tool"
-    over = [name for name in tools if name.startswith("transfer_to_")]
+    """Hands over where it can, else asks its first tool once, else answers."""
+    messages, tools = body["messages"], [tool["function"] for tool in body.get("tools", ())]
+    names = {call["id"]: call["function"]["name"] for one in messages for call in one.get("tool_calls") or ()}
+    over = [tool["name"] for tool in tools if tool["name"].startswith("transfer_to_")]
     if over:
         return says(None, tool_calls=[call(over[0])])
-    if tools and not (answered and "€" in text_of(body["messages"][-1])):
-        return says(None, tool_calls=[call(tools[0], number="R-7")])
-    return says(f"It is settled: {text_of(body['messages'][-1])}")
+    if tools and names.get(messages[-1].get("tool_call_id")) != tools[0]["name"]:
+        arguments = dict.fromkeys(tools[0]["parameters"]["properties"], "R-7")
+        return says(None, tool_calls=[call(tools[0]["name"], **arguments)])
+    return says(f"It is settled: {text_of(messages[-1])}")
 
 
 def call(name: str, **arguments: str) -> Json:

@@ -52,6 +52,7 @@ class House:
     def __init__(
         self, directory: Path, hosted: Hosted, loop: Callable[[Parts], Loop], **upstream: Any
     ) -> None:
+        directory.mkdir(exist_ok=True)
         self.hosted = hosted
         self._directory = directory
         self._loop = loop

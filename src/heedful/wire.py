@@ -27,7 +27,7 @@ from pydantic import (
 from heedful.domain import feedback as forms
 from heedful.domain.access import Key, Limits, Scope
 from heedful.domain.content import Message, Role, Sampling, ToolCall
-from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World
+from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World, addressees
 from heedful.domain.feedback import Feedback, Judgement, Source
 from heedful.domain.guard import Decision
 from heedful.domain.ids import (
@@ -519,15 +519,10 @@ class Spoke(Shape):
 
 
 def conversation(turns: tuple[Turn, ...]) -> list[Spoke]:
-    """Who spoke to whom, in the order of time; without an addressee a turn answers its parent's agent."""
-    agents = {turn.id: turn.agent for turn in turns}
+    """Who spoke to whom, in the order of time."""
+    to = addressees(turns)
     return [
-        Spoke(
-            turn=turn.id,
-            at=turn.at,
-            by=turn.agent,
-            to=turn.addressee or (agents.get(turn.parent) if turn.parent else None),
-        )
+        Spoke(turn=turn.id, at=turn.at, by=turn.agent, to=to[turn.id])
         for turn in turns
         if turn.sibling_of is None
     ]

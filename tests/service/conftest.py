@@ -126,7 +126,7 @@ def hosted() -> Iterator[Hosted]:
 @pytest.fixture
 def house(tmp_path: Path, hosted: Hosted) -> Iterator[House]:
     """The app in front of it, behind a real port."""
-    with House(tmp_path, hosted, QuietLoop).open() as made:
+    with House(tmp_path / "heedful-data", hosted, QuietLoop).open() as made:
         yield made
 
 

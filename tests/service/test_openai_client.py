@@ -327,6 +327,8 @@ def test_a_conversation_goes_on_from_its_last_response(house: House, client: Ope
     assert roles == ["user", "assistant", "tool", "tool", "assistant", "user"]
     turns = [house.turn(one.id) for one in (first, second, third)]
     assert [len(turn.request) for turn in turns] == [2, 5, 6]
+    assert len({turn.episode for turn in turns}) == 1  # nobody named it: it goes on
+    assert [turn.parent for turn in turns] == [None, first.id, second.id]
 
 
 def test_a_response_that_is_not_known_is_named(house: House, client: OpenAI) -> None:
@@ -524,3 +526,19 @@ def test_the_address_alone_says_it_too(house: House) -> None:
     assert {(house.turn(id).episode, house.turn(id).agent) for id in (chat.id, response.id)} == {
         ("ticket-8", "resolver")
     }
+
+
+def test_a_conversation_in_one_episode_is_a_chain_of_turns(house: House, client: OpenAI) -> None:
+    agent = house.agent("resolver", "echo")
+    messages, ids = list(HI), []
+    for said in ("And now?", "And then?"):
+        answer = client.chat.completions.create(
+            model=agent, messages=messages, extra_headers={"x-heedful-episode": "ticket-9"}
+        )
+        ids.append(answer.id)
+        messages += [answer.choices[0].message, {"role": "user", "content": said}]
+    last = client.chat.completions.create(
+        model=agent, messages=messages, extra_headers={"x-heedful-episode": "ticket-9"}
+    )
+    assert [house.turn(id).parent for id in (*ids, last.id)] == [None, *ids]
+    assert house.conversation("ticket-9") == [("resolver", "user")] * 3

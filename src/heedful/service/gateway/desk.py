@@ -32,9 +32,10 @@ from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
+from heedful.service.gateway.placing import Placing
 from heedful.service.gateway.repeats import Repeats
 from heedful.service.gateway.spending import Spending
-from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
+from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
 from heedful.wire import ChatRequest, EmbeddingsRequest
@@ -68,6 +69,7 @@ class Gateway:
         self._repeats: Repeats[Answered] = Repeats()
         self._memory = Memory()
         self._spending = Spending(service.parts)
+        self._placing = Placing()
         self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
@@ -113,7 +115,8 @@ class Gateway:
                 field="conversation",
             )
         tenant = arrival.caller.tenant
-        history = await self._history(tenant, read.previous_response_id)
+        before = await self._said(tenant, read.previous_response_id)
+        history = [] if before is None else before.history
         known = self._memory.items(tenant, responses.references(read))
         voice = AsResponse(request=read, history=history, known=known, memory=self._memory)
         asked = understood(
@@ -125,6 +128,7 @@ class Gateway:
             stream=read.stream,
             with_usage=True,
             noted={INSTRUCTED: "1"} if read.instructions is not None else {},
+            going_on=None if before is None else before.place,
         )
         return await self._reply(asked, arrival, voice)
 
@@ -155,6 +159,7 @@ class Gateway:
     # -- an answer ---------------------------------------------------------------------------------------
 
     async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
+        asked = self._placing.placed(asked)
         # What guards must see whole, or was answered before, is streamed when it is there.
         if asked.stream and not (asked.retry or asked.context.turn or self._guarding.on):
             return await self._streamed(asked, arrival, voice)
@@ -247,11 +252,11 @@ class Gateway:
     def _new_id(self, asked: Asked, kind: str) -> TurnId:
         return TurnId(asked.context.turn or self._parts.mint(kind))
 
-    async def _history(self, tenant: TenantId, previous: str | None) -> list[Wire]:
+    async def _said(self, tenant: TenantId, previous: str | None) -> Said | None:
         """What was said before, when the request goes on from an earlier response."""
         if previous is None:
-            return []
-        known = self._memory.history(tenant, previous)
+            return None
+        known = self._memory.get(tenant, previous)
         if known is not None:
             return known
         await asyncio.to_thread(self._recorder.settle)
@@ -261,7 +266,7 @@ class Gateway:
                 f"previous_response_id names response {previous!r}, which is not known here",
                 field="previous_response_id",
             )
-        return history_of(turn)
+        return said_of(turn)
 
     async def _turns(
         self,
@@ -306,6 +311,7 @@ class Gateway:
         self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
+        self._placing.note(made)
         arm = made[0].allocation.arm if made[0].allocation else "live"
         self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
         if self._settings.record == "store":
