@@ -169,6 +169,7 @@ call.made = 0  # type: ignore[attr-defined]
 
 SCRIPTS: Mapping[str, Script] = {
     "echo": echo,
+    "gpt-4o-mini": echo,
     "toolsmith": toolsmith,
     "clerk": clerk,
     "oslo": lambda body: says(OSLO),
