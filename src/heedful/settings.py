@@ -107,6 +107,9 @@ class FeedbackSettings(BaseModel):
     parked_days: float = Field(30.0, gt=0)
     """How long feedback waits for a turn or an episode that is not here yet."""
 
+    signs: bool = True
+    """Read what users do next (thanks, corrections, asking again …) off the conversations at the gateway."""
+
 
 class InferenceSettings(BaseModel):
     """What answers for policies that are not our own weights."""

@@ -91,7 +91,7 @@ def build(
         recorder,
     )
     prices = {name: upstream.prices for name, upstream in settings.inference.upstreams.items()}
-    gateway = Gateway(service, settings.gateway, prices)
+    gateway = Gateway(service, settings.gateway, prices, signs=settings.feedback.signs)
     joiner = Joiner(parts)
 
     @asynccontextmanager
@@ -101,6 +101,7 @@ def build(
                 await stack.enter_async_context(lifespan(app))
             service.recorder.start()
             stack.push_async_callback(asyncio.to_thread, service.recorder.stop)
+            stack.push_async_callback(asyncio.to_thread, gateway.noticing.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
             await asyncio.to_thread(sources.remembered, parts, heard)

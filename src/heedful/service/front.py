@@ -124,6 +124,8 @@ class Front:
             await visit.respond(errors.answer(error), receive)
         except Exception:
             log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
+            if visit.status == 500:  # it was said already
+                return
             if visit.status:
                 raise
             await visit.respond(errors.unforeseen(), receive)

@@ -32,6 +32,7 @@ from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
+from heedful.service.gateway.noticing import Noticing
 from heedful.service.gateway.placing import Placing
 from heedful.service.gateway.repeats import Repeats
 from heedful.service.gateway.spending import Spending
@@ -59,7 +60,12 @@ class Answered:
 
 class Gateway:
     def __init__(
-        self, service: Service, settings: GatewaySettings, prices: Mapping[str, Mapping[str, Price]]
+        self,
+        service: Service,
+        settings: GatewaySettings,
+        prices: Mapping[str, Mapping[str, Price]],
+        *,
+        signs: bool = True,
     ) -> None:
         self._service = service
         self._parts: Parts = service.parts
@@ -70,6 +76,8 @@ class Gateway:
         self._memory = Memory()
         self._spending = Spending(service.parts)
         self._placing = Placing()
+        self._signs = signs
+        self.noticing = Noticing(service.parts, self._placing, service.metrics)
         self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
@@ -311,7 +319,9 @@ class Gateway:
         self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
-        self._placing.note(made)
+        self._placing.note(asked, made)
+        if self._signs:
+            self.noticing.notice(asked, made[0])
         arm = made[0].allocation.arm if made[0].allocation else "live"
         self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
         if self._settings.record == "store":
