@@ -69,7 +69,6 @@ def build(
             await asyncio.to_thread(sources.remembered, parts, heard)
             joiner.start()
             stack.callback(joiner.stop)
-            stack.callback(ingest.collector.close)
             yield
 
     app = FastAPI(

@@ -168,7 +168,7 @@ def replay_deadletter(visit: Visiting, id: str, how: ReplayIn | None = None) -> 
     letter = known(visit, DeadLetter, id)
     payload = letter.payload if how is None or how.payload is None else how.payload
     heard = replayed(visit.parts, visit.tenant, letter, payload, actor=visit.caller.actor)
-    visit.service.ingest.collector.forget()
+    visit.service.ingest.seen.forget()
     return reply({"id": letter.id, "results": [_said(one) for one in heard]})
 
 
