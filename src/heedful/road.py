@@ -66,7 +66,6 @@ from heedful.registry import runs, versions
 from heedful.release import duty, gate
 from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
-from heedful.store.codec import digest as digest_of
 from heedful.store.codec import encode, kind_of
 from heedful.store.protocol import Act, Batch, Link, Outcome, Ref, Store
 from heedful.store.targets import Targets
@@ -226,7 +225,7 @@ def begin_to_hear(
                 record = intake.complete(
                     one, turns=turns, episodes=episodes, taxonomy=parts.taxonomy, now=now
                 )
-            digest = digest_of(one)
+            digest = intake.sent(one)
             if isinstance(record, Feedback) and record.judgement is not None:
                 judged[place] = _judge(parts, record, digest, actor=actor, now=now)
                 continue
@@ -345,7 +344,7 @@ def _joined(parts: Parts, one: Parked, known: Targets) -> Batch:
     whole = intake.complete(
         said, turns=known.turns, episodes=known.episodes, taxonomy=parts.taxonomy, now=one.since
     )
-    return Batch(add=(whole,), sent=(digest_of(said),), drop=(one,))
+    return Batch(add=(whole,), sent=(intake.sent(said),), drop=(one,))
 
 
 def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:

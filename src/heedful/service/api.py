@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
+from starlette.middleware.errors import ServerErrorMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -84,8 +85,11 @@ def build(
     add(app, ROUTES)
     _health(app, service, floor)
     errors.install(app)
-    app.add_middleware(
-        Front,
+    # Around everything that FastAPI puts before a route, which a busy route has no use for; and in the place of
+    # its outermost layer, which would answer what is our own fault in a shape of its own.
+    stack = app.build_middleware_stack()
+    app.middleware_stack = Front(
+        stack.app if isinstance(stack, ServerErrorMiddleware) else stack,
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
