@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from heedful.blobs.protocol import Blobs
 from heedful.domain.access import OPERATOR
@@ -120,6 +120,13 @@ class Heard:
     kept: bool  # False: it was there already, or it was refused
     parked: bool = False  # what it is about is not here yet
     error: HeedfulError | None = None
+
+    @property
+    def standing(self) -> Literal["kept", "duplicate", "parked"]:
+        """Of what was not refused."""
+        if not self.kept:
+            return "duplicate"
+        return "parked" if self.parked else "kept"
 
 
 # -- 0: an agent asks, a policy answers ----------------------------------------------------------------------

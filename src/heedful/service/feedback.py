@@ -199,11 +199,7 @@ def _id_of(raw: Any) -> str | None:
 
 
 def _status(heard: Heard) -> str:
-    if heard.error is not None:
-        return "error"
-    if not heard.kept:
-        return "duplicate"
-    return "parked" if heard.parked else "kept"
+    return "error" if heard.error is not None else heard.standing
 
 
 def _result(id: str | None, what: Heard | HeedfulError) -> dict[str, Any]:
