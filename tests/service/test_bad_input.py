@@ -222,5 +222,8 @@ def test_ids_of_another_tenant_are_as_unknown_as_any(parts: Parts) -> None:
     assert stranger.get("/v1/models").json()["data"] == []
     assert stranger.post("/v1/keys", json={"scope": "admin", "tenant": "default"}).status_code == 403
     assert parts.views.tallies(ACME) == before
-    thumb = {"form": "thumbs", "up": True}  # it waits for a turn of its own tenant, and says nothing of another's
+    thumb = {
+        "form": "thumbs",
+        "up": True,
+    }  # it waits for a turn of its own tenant, and says nothing of another's
     assert stranger.post("/v1/feedback", json={"turn": "turn_1", "said": thumb}).status_code == 202
