@@ -25,6 +25,7 @@ from heedful.domain.feedback import (
     Completion,
     Confirmation,
     Correction,
+    DeadLetter,
     Demonstration,
     Efficiency,
     Feedback,
@@ -427,6 +428,14 @@ def keys(found: Iterable[KeyOut], now: datetime) -> Table:
         whose = key.person or key.origin or ""
         rows.append((key.id, key.scope, clean(key.name), whose, state, when(key.created_at), until))
     return table(("key", "scope", "name", "of", "", "since", "until"), rows)
+
+
+def letters(found: Iterable[DeadLetter]) -> Table:
+    rows = [
+        (one.id, one.origin, clean(one.reason), one.attempts, when(one.first_seen), when(one.last_seen))
+        for one in found
+    ]
+    return table(("dead letter", "from", "why", "times", "since", "last"), rows)
 
 
 # -- status and doctor ---------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from heedful.blobs.protocol import Blobs
 from heedful.domain.access import OPERATOR
@@ -67,7 +67,6 @@ from heedful.registry import runs, versions
 from heedful.release import duty, gate
 from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
-from heedful.store.codec import digest as digest_of
 from heedful.store.codec import encode, kind_of
 from heedful.store.journal import Journal
 from heedful.store.protocol import Act, Batch, Link, Outcome, Ref, Store
@@ -125,6 +124,13 @@ class Heard:
     kept: bool  # False: it was there already, or it was refused
     parked: bool = False  # what it is about is not here yet
     error: HeedfulError | None = None
+
+    @property
+    def standing(self) -> Literal["kept", "duplicate", "parked"]:
+        """Of what was not refused."""
+        if not self.kept:
+            return "duplicate"
+        return "parked" if self.parked else "kept"
 
 
 # -- 0: an agent asks, a policy answers ----------------------------------------------------------------------
@@ -230,7 +236,7 @@ def begin_to_hear(
                 record = intake.complete(
                     one, turns=turns, episodes=episodes, taxonomy=parts.taxonomy, now=now
                 )
-            digest = digest_of(one)
+            digest = intake.sent(one)
             if isinstance(record, Feedback) and record.judgement is not None:
                 judged[place] = _judge(parts, record, digest, actor=actor, now=now)
                 continue
@@ -349,7 +355,7 @@ def _joined(parts: Parts, one: Parked, known: Targets) -> Batch:
     whole = intake.complete(
         said, turns=known.turns, episodes=known.episodes, taxonomy=parts.taxonomy, now=one.since
     )
-    return Batch(add=(whole,), sent=(digest_of(said),), drop=(one,))
+    return Batch(add=(whole,), sent=(intake.sent(said),), drop=(one,))
 
 
 def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:

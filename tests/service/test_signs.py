@@ -35,7 +35,7 @@ def said(http: TestClient, agent: str, messages: list[tuple[str, str]], **header
 def signs(parts: Parts, wanted: int) -> list[Feedback]:
     """Feedback of behaviour, which is there some milliseconds after the answer."""
     for _ in range(300):
-        found = parts.store.find(Feedback, TENANT, where={"source": Source.BEHAVIOUR})
+        found = parts.store.find(Feedback, TENANT, where={"form": "behaviour"})
         if len(found) >= wanted:
             return found
         time.sleep(0.01)

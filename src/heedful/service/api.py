@@ -107,7 +107,6 @@ def build(
             await asyncio.to_thread(sources.remembered, parts, heard)
             joiner.start()
             stack.callback(joiner.stop)
-            stack.callback(ingest.collector.close)
             yield
 
     app = House(

@@ -176,6 +176,8 @@ class Front:
         message = await receive()
         if not message.get("more_body"):
             body: bytes = message.get("body", b"")
+            if len(body) > self._body_limit:  # in one piece, and without having said how long it is
+                raise self._too_large()
             return body
         try:
             async with asyncio.timeout(self._body_seconds):

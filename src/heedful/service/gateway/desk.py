@@ -315,7 +315,7 @@ class Gateway:
         entry = self._recorder.keep(made, episode, named=asked.named)
         if entry is None:
             return False
-        self._service.ingest.collector.answered(made)
+        self._service.ingest.seen.answered(made)
         self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
