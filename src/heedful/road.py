@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from heedful.blobs.protocol import Blobs
 from heedful.domain.access import OPERATOR
+from heedful.domain.capture import Capture
 from heedful.domain.clock import Clock
 from heedful.domain.content import Message, Sampling
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
@@ -50,7 +51,8 @@ from heedful.domain.watch import Alert, Signal
 from heedful.engine.protocol import Engine, Progress
 from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
 from heedful.evaluation import gates
-from heedful.feedback import intake
+from heedful.feedback import capture, intake
+from heedful.feedback.settings import CaptureSettings
 from heedful.inference.protocol import Inference, complete
 from heedful.labeling import consensus, desk, pairs, raters
 from heedful.labeling.settings import LabelingSettings
@@ -69,6 +71,7 @@ from heedful.tracking.protocol import Tracking
 from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
+Said = TypeVar("Said", Turn, Episode, Feedback)
 FIT_FROM = {  # files of a dataset -> what the fitting task calls them
     "preferences.train": "preferences",
     "preferences.holdout": "preferences_holdout",
@@ -101,6 +104,7 @@ class Parts:
     gates: gates.GateSettings
     releases: ReleaseSettings
     watch: signals.WatchSettings
+    capture: CaptureSettings
 
     def mint(self, kind: str) -> str:
         return mint(kind, self.clock.now(), self.random)
@@ -123,9 +127,19 @@ def on_duty(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Duty]:
     return duty.on_duty(parts.store.find(Release, tenant, limit=None))
 
 
+def captured(parts: Parts, record: Said) -> Said:
+    """What of a turn, an episode or a feedback its tenant lets us keep: asked before anything is written down."""
+    return capture.captured(record, parts.capture.of(record.tenant))
+
+
+def keeps_bytes(parts: Parts, tenant: TenantId) -> bool:
+    """Whether pictures and recordings of this tenant may be kept."""
+    return capture.keeps_bytes(parts.capture.of(tenant))
+
+
 def keep(parts: Parts, turns: Sequence[Turn], *, episodes: Sequence[Episode] = ()) -> Future[Any]:
     """Turns go on record, and with the first of each episode the episode; done when it is on disk."""
-    return parts.store.submit(Batch(add=(*episodes, *turns)))
+    return parts.store.submit(Batch(add=tuple(captured(parts, one) for one in (*episodes, *turns))))
 
 
 def end_episode(
@@ -147,6 +161,7 @@ def end_episode(
 
 def hear(parts: Parts, tenant: TenantId, said: Sequence[Feedback], *, actor: str) -> list[Heard]:
     """Each piece is checked, completed and kept on its own: a bad one never rejects its neighbours."""
+    said = [captured(parts, one) for one in said]  # first of all: whatever becomes of it, no more of it is kept
     turns = parts.store.get_many(Turn, tenant, sorted({id for one in said for id in one.turns}))
     episodes = parts.store.get_many(Episode, tenant, sorted({one.episode for one in said if one.episode}))
     now = parts.clock.now()
@@ -234,7 +249,8 @@ def ask(parts: Parts, queue: Queue, answers: Sequence[Sequence[Turn]], *, once: 
         parts.store.commit(Batch(add=(queue,), once=f"{once}/queue"))
     for start in range(0, len(answers), CHUNK):
         records: list[Any] = []
-        for turns in answers[start : start + CHUNK]:
+        for given in answers[start : start + CHUNK]:
+            turns = [captured(parts, turn) for turn in given]
             two = pairs.pair(turns, text=lambda turn: turn.answer, random=parts.random)
             if two is None:
                 continue
@@ -336,11 +352,12 @@ def freeze_judged(parts: Parts, tenant: TenantId, agent: AgentId) -> Dataset:
     verdicts = parts.store.find(Verdict, tenant, limit=None)
     wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
     found = parts.store.get_many(Turn, tenant, sorted(wanted))
-    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent}
+    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent and _has_text(turn)}
     theirs = [one for one in verdicts if one.chosen in turns]
+    lost = {id: turn for id, turn in _not_chosen(feedback, theirs).items() if turn in turns}
     rows: list[Row] = [
-        *build.from_choice_verdicts(theirs, turns, _not_chosen(feedback, theirs)),
-        *build.from_corrections(feedback, turns),
+        *build.from_choice_verdicts(theirs, turns, lost),
+        *build.from_corrections(filter(_has_text, feedback), turns),
         *build.from_checks(feedback, turns),
     ]
     return _freeze(parts, tenant, f"{agent}-judged", rows)
@@ -351,12 +368,13 @@ def freeze_shown(
 ) -> Dataset:
     """What people showed, so far: demonstrations. `only` narrows them by indexed fields, such as who they are by."""
     where = {**(only or {}), "form": "demonstration"}
-    return _freeze(
-        parts,
-        tenant,
-        name,
-        build.from_demonstrations(parts.store.find(Feedback, tenant, where=where, limit=None)),
-    )
+    shown = filter(_has_text, parts.store.find(Feedback, tenant, where=where, limit=None))
+    return _freeze(parts, tenant, name, build.from_demonstrations(shown))
+
+
+def _has_text(said: Turn | Feedback) -> bool:
+    """Nothing is learned from what was kept without its words, or has lost them since."""
+    return said.capture is not Capture.METADATA
 
 
 def _freeze(parts: Parts, tenant: TenantId, name: str, rows: Sequence[Row]) -> Dataset:

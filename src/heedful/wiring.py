@@ -78,6 +78,7 @@ def wire(settings: Settings) -> Wired:
         gates=settings.gates,
         releases=settings.releases,
         watch=settings.watch,
+        capture=settings.capture,
     )
     durable = DbosDurable(durable_engine(settings), executor=settings.server.name)
     return Wired(parts=parts, durable=durable, store=store)

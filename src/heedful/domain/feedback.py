@@ -12,6 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Literal
 
+from heedful.domain.capture import Capture
 from heedful.domain.content import Message
 from heedful.domain.ids import (
     AssignmentId,
@@ -247,6 +248,7 @@ class Feedback:
     language: str | None = None
     judgement: Judgement | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    capture: Capture = field(default=Capture.FULL, metadata={"stamp": True})
     received_at: datetime | None = field(default=None, metadata={"stamp": True})
     policy: PolicyId | None = field(default=None, metadata={"stamp": True})  # that wrote the target
 
