@@ -79,6 +79,8 @@ def wire(settings: Settings) -> Wired:
         releases=settings.releases,
         watch=settings.watch,
         capture=settings.capture,
+        metrics=settings.feedback.metrics,
+        parked_days=settings.feedback.parked_days,
     )
     durable = DbosDurable(durable_engine(settings), executor=settings.server.name)
     return Wired(parts=parts, durable=durable, store=store)

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 from heedful.domain.capture import Capture
 from heedful.domain.content import AudioPart, ImagePart, Message, TextPart, ToolCall
 from heedful.domain.episode import Episode, Turn, World
-from heedful.domain.feedback import Correction, Demonstration, Feedback, Flag, Form
+from heedful.domain.feedback import Correction, DeadLetter, Demonstration, Feedback, Flag, Form
 from heedful.guards.pii import Redactor, marked
 
 R = TypeVar("R", Turn, Episode, Feedback)
@@ -102,6 +102,15 @@ def of_feedback(feedback: Feedback, capture: Capture) -> Feedback:
     if _enough(feedback.capture, capture):
         return feedback
     return _redacted(feedback) if capture is Capture.REDACTED else _bare_feedback(feedback)
+
+
+def of_letter(letter: DeadLetter, capture: Capture) -> DeadLetter:
+    """One of a tenant that keeps no text can be counted, and not replayed."""
+    if capture is Capture.FULL:
+        return letter
+    redact = Redactor()
+    payload = _text(letter.payload, redact) if capture is Capture.REDACTED else WITHHELD
+    return replace(letter, payload=payload, reason=redact(letter.reason))
 
 
 def _enough(done: Capture, wanted: Capture) -> bool:
@@ -263,4 +272,3 @@ def _bare_world(world: World | None) -> World | None:
 def _lengths(messages: Sequence[Message]) -> str:
     """Of each message, in characters."""
     return " ".join(str(len(message.text)) for message in messages)
-
