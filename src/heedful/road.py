@@ -55,8 +55,10 @@ from heedful.domain.watch import Alert, Signal
 from heedful.engine.protocol import Engine, Progress
 from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
 from heedful.evaluation import gates
-from heedful.feedback import capture, intake
+from heedful.feedback import capture, intake, retention
+from heedful.feedback import purge as purging
 from heedful.feedback.metrics import Metrics
+from heedful.feedback.retention import Purged
 from heedful.feedback.settings import CaptureSettings
 from heedful.guards.protocol import Guard
 from heedful.inference.protocol import Inference, complete
@@ -151,7 +153,8 @@ def keeps_bytes(parts: Parts, tenant: TenantId) -> bool:
 
 def keep(parts: Parts, turns: Sequence[Turn], *, episodes: Sequence[Episode] = ()) -> Future[Any]:
     """Turns go on record, and with the first of each episode the episode; done when it is on disk."""
-    return parts.store.submit(Batch(add=tuple(captured(parts, one) for one in (*episodes, *turns))))
+    begun = [captured(parts, episode) for episode in episodes]
+    return parts.store.submit(Batch(add=(*begun, *(captured(parts, turn) for turn in turns))))
 
 
 def end_episode(
@@ -1013,6 +1016,35 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
         # Also when the alert is known: who raised it may have died before this line.
         roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
     return found
+
+
+# -- afterwards: nothing is kept for longer than its tenant wants ---------------------------------------------
+
+
+def purge_old(parts: Parts, tenant: TenantId, *, actor: str, dry_run: bool = False) -> Purged:
+    """What is older than the tenant's retention goes, in commits of many; each is an act that holds counts only.
+
+    What somebody changes at this very moment stays until the next time. `dry_run` counts and takes nothing.
+    """
+    before = retention.cutoff(parts.capture, tenant, parts.clock.now())
+    purged = Purged(before=before)
+    for batch in () if before is None else purging.due(parts.store, parts.views, tenant, before):
+        counted = Purged.of(batch.drop, [one for one, _ in batch.swap])
+        done = Act(
+            tenant=tenant,
+            at=parts.clock.now(),
+            actor=actor,
+            verb="records.purged",
+            subject=Ref(kind="tenant", id=tenant),
+            detail={"gone": counted.gone, "bare": counted.bare},
+        )
+        if not dry_run:
+            try:
+                parts.store.commit(replace(batch, acts=(done,)))
+            except Conflict:
+                continue
+        purged = purged.and_also(counted)
+    return purged
 
 
 # -- shared by the stops -------------------------------------------------------------------------------------
