@@ -34,6 +34,7 @@ from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_
 from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
 from heedful.service.gateway.repeats import Repeats
+from heedful.service.gateway.spending import Spending
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
@@ -66,6 +67,7 @@ class Gateway:
         self._recorder = service.recorder
         self._repeats: Repeats[Answered] = Repeats()
         self._memory = Memory()
+        self._spending = Spending(service.parts)
         self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
@@ -219,6 +221,7 @@ class Gateway:
     async def _ready(self, asked: Asked) -> None:
         """What can be refused before anybody is asked."""
         self._recorder.room()
+        await self._spending.check(asked)
         parent = asked.context.parent
         if parent is not None:
             await self._must_exist(asked.tenant, TurnId(parent))
@@ -293,6 +296,7 @@ class Gateway:
         if entry is None:
             return False
         self._service.ingest.collector.answered(made)
+        self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
         arm = made[0].allocation.arm if made[0].allocation else "live"
