@@ -333,6 +333,24 @@ def why(
     printing.show(*printing.why(found))
 
 
+@app.command()
+def purge(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and remove nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove what is older than the tenant's retention (capture.retention_days)."""
+    from heedful import purging
+
+    purged = purging.purge(context.obj.settings(), context.obj.tenant, context.obj.key, dry_run=dry_run)
+    if json:
+        _print_json(purged.model_dump(mode="json"))
+        return
+    from heedful import printing
+
+    typer.echo(printing.purged(purged, dry_run=dry_run))
+
+
 @audit.command("verify")
 def audit_verify(context: typer.Context, json: Json = False) -> None:
     """Read the whole log and name the first entry that was changed, is missing or was cut off."""

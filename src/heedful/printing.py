@@ -45,7 +45,7 @@ from heedful.store.views import EpisodeView
 from heedful.store.why import Group, Node, Why
 
 if TYPE_CHECKING:
-    from heedful.wire import KeyOut  # it takes a while to import, and only one page needs it
+    from heedful.wire import KeyOut, PurgedOut  # it takes a while to import, and only one page needs it
 
 SHORT = 96  # characters of somebody's words, unless all were asked for
 DEEPEST = 8  # turns nested in one another; longer conversations go on at that depth
@@ -416,6 +416,21 @@ def acts(found: Iterable[Mapping[str, Any]]) -> Table:
         for act in found
     ]
     return table(("", "at", "who", "did", "to", "and"), rows)
+
+
+def purged(found: PurgedOut, *, dry_run: bool) -> str:
+    """In one sentence: most often nothing is due."""
+    if found.before is None:
+        return "nothing is ever too old here: capture.retention_days says when it is"
+    gone, bare = (
+        ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing"
+        for counts in (found.gone, found.bare)
+    )
+    would = "would be " if dry_run else ""
+    return (
+        f"from before {found.before:%Y-%m-%d %H:%M:%S} UTC: {gone} {would}removed, "
+        f"{bare} {would}kept without words"
+    )
 
 
 def keys(found: Iterable[KeyOut], now: datetime) -> Table:

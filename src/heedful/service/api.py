@@ -25,6 +25,7 @@ from heedful.service import (
     overwatch,
     records,
     releases,
+    retention,
     sources,
     widget,
 )
@@ -51,6 +52,7 @@ ROUTES: tuple[Route, ...] = (
     *releases.ROUTES,
     *records.ROUTES,
     *keys.ROUTES,
+    *retention.ROUTES,
     *overwatch.ROUTES,
 )
 

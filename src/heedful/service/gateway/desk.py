@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from heedful import road
 from heedful.access.permissions import Action
 from heedful.dialect import chat, responses
 from heedful.dialect.chat import Wire
@@ -274,7 +275,7 @@ class Gateway:
                 f"previous_response_id names response {previous!r}, which is not known here",
                 field="previous_response_id",
             )
-        return said_of(turn)
+        return said_of(turns.with_text(turn))
 
     async def _turns(
         self,
@@ -295,7 +296,7 @@ class Gateway:
                 latency=latency,
                 price=self._price(found),
                 rulings=rulings,
-                keep=self._bytes,
+                keep=self._bytes if road.keeps_bytes(self._parts, asked.tenant) else None,
             )
 
         with_bytes = chat.has_bytes(asked.chat["messages"])  # they go to the disk first
@@ -342,7 +343,7 @@ class Gateway:
         if not turns.same_request(known, asked):
             raise Conflict(f"turn {id!r} answered another request: use a new id", field="heedful.turn")
         others = await asyncio.to_thread(store.find, Turn, tenant, where={"sibling_of": id})
-        every = (known, *sorted(others, key=lambda turn: turn.index))
+        every = tuple(map(turns.with_text, (known, *sorted(others, key=lambda turn: turn.index))))
         return Answered(every, turns.reply_of_turns(every))
 
 
