@@ -49,7 +49,7 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import Assignment, Gold, Item, ItemState, Queue, Verdict
 from heedful.domain.models import Adapter, External, Policy, RewardModel, Run, Standing, Weights
 from heedful.domain.preference import Dataset, Preference, Row
-from heedful.domain.release import Release, Stage, Step, Target, moved
+from heedful.domain.release import Release, Stage, Step, Target, Unit, moved
 from heedful.domain.taxonomy import Taxonomy
 from heedful.domain.watch import Alert, Signal
 from heedful.engine.protocol import Engine, Progress
@@ -900,6 +900,7 @@ def release(
     actor: str,
     once: str,
     steps: tuple[float, ...] | None = None,
+    unit: Unit = Unit.EPISODE,
     override: str | None = None,
 ) -> Release:
     """Begin: an agent's first policy goes to everyone, any other starts with the first step's share."""
@@ -925,6 +926,7 @@ def release(
         policy=policy,
         against=known.live if known else None,
         steps=(steps or parts.releases.steps) if known else (100.0,),
+        unit=unit,
         salt=f"{parts.random.getrandbits(64):016x}",
         started_at=now,
         since=now,

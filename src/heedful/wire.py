@@ -48,6 +48,7 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import AskedForm, Assignment, Gold, Item, Queue
 from heedful.domain.models import Adapter, External, Weights
 from heedful.domain.preference import Objective
+from heedful.domain.release import Unit
 from heedful.domain.taxonomy import Severity
 
 T = TypeVar("T")
@@ -751,6 +752,9 @@ class ReleaseIn(Shape):
     """Which."""
     steps: tuple[Number, ...] | None = Field(None, min_length=1, max_length=100)
     """Percentages of units, rising, the last one 100; None means the settings'."""
+    unit: Unit = Unit.EPISODE
+    """What stays on one side of it: instance, user, conversation or episode; where a request does not name its
+    agent's instance or its user, its episode."""
     override: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
     """Why it may go out although a gate refused it. Only an admin may."""
     once: Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=100)] | None = None

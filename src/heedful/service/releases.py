@@ -71,6 +71,7 @@ def begin_release(visit: Visiting, release: ReleaseIn) -> Response:
         actor=visit.caller.actor,
         once=once,
         steps=release.steps,
+        unit=release.unit,
         override=release.override,
     )
     visit.service.fleet.refresh(visit.tenant)
