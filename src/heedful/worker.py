@@ -304,7 +304,10 @@ class Worker:
     def _prompts(self, cycle: Cycle, limit: int) -> list[tuple[Message, ...]]:
         """Different requests that people sent lately, oldest first."""
         turns = self._parts.views.turns(cycle.tenant, agent=cycle.agent, limit=2 * limit)
-        found = {tuple((m.role, m.text) for m in turn.request): turn.request for _, turn in reversed(turns)}
+        asked = (
+            turn.request for _, turn in reversed(turns) if turn.request
+        )  # an import may lack its content
+        found = {tuple((m.role, m.text) for m in request): request for request in asked}
         return list(found.values())[:limit]
 
     def _fail(self, cycle: Cycle, error: Exception) -> None:

@@ -24,6 +24,7 @@ DOORS = [  # what is not in the API's table: method, path, action
     ("POST", "/e/ep/a/resolver/v1/chat/completions", Action.ANSWER),
     ("GET", "/v1/models", Action.ANSWER),
     ("GET", "/v1/models/resolver", Action.ANSWER),
+    ("POST", "/v1/traces", Action.WORK),
     ("GET", "/metrics", Action.OPERATE),
 ]
 OPEN = {"/healthz", "/readyz", "/openapi.json"}

@@ -19,6 +19,7 @@ class Action(StrEnum):
 
     ANSWER = "get answers from policies"
     WORK = "begin, end and read episodes"
+    BRING = "bring what was done elsewhere"
     FOLLOW = "see how an episode stands"  # without what was said in it
     SAY = "give feedback"
     JUDGE = "take and answer assignments"
@@ -42,7 +43,7 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
     Scope.ENGINEER: frozenset(
         {
             *(Action.READ, Action.FOLLOW, Action.ADOPT, Action.RELEASE, Action.LEARN),
-            *(Action.ASK, Action.JUDGE, Action.ASSIGN),
+            *(Action.ASK, Action.JUDGE, Action.ASSIGN, Action.BRING),
         }
     ),
     Scope.REVIEWER: frozenset(
@@ -52,7 +53,7 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
         }
     ),
     Scope.RATER: frozenset({Action.JUDGE, Action.SAY}),
-    Scope.AGENT: frozenset({Action.ANSWER, Action.WORK, Action.FOLLOW}),
+    Scope.AGENT: frozenset({Action.ANSWER, Action.WORK, Action.FOLLOW, Action.BRING}),
     Scope.PRODUCT: frozenset({Action.SAY, Action.FOLLOW}),
     Scope.WIDGET: frozenset({Action.SAY}),
     Scope.VIEWER: frozenset({Action.READ, Action.OPERATE}),

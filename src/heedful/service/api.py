@@ -15,7 +15,7 @@ import heedful
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import PolicyId
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
+from heedful.service import episodes, errors, feedback, imports, keys, labeling, records, releases, traces
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.front import Front
@@ -31,6 +31,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 ROUTES: tuple[Route, ...] = (
     *feedback.ROUTES,
+    *imports.ROUTES,
     *episodes.ROUTES,
     *labeling.ROUTES,
     *releases.ROUTES,
@@ -85,7 +86,7 @@ def build(
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=gateway.routes(),
+        hot=[*gateway.routes(), *traces.routes(parts)],
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
         requests_per_second=settings.server.requests_per_second,
