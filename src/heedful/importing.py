@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import chain
+from itertools import count
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -29,7 +29,7 @@ from heedful.domain.feedback import Feedback
 from heedful.domain.ids import AgentId, EpisodeId, TenantId, check_id
 from heedful.errors import InvalidInput, NotKnown, TooLarge
 from heedful.feedback.formats import genai, langfuse, openai_jsonl, otlp, phoenix
-from heedful.feedback.formats.found import MODEL, Found, Problem, Reading
+from heedful.feedback.formats.found import MODEL, Found, Problem, Reading, joined
 from heedful.feedback.formats.items import Item, gathered, items
 from heedful.feedback.formats.spans import Span
 from heedful.road import Parts, Taken
@@ -38,7 +38,8 @@ from heedful.wiring import wire
 
 WHOLE = 256 * 2**20  # bytes of a file that is one JSON document
 LONGEST_LINE = 64 * 2**20
-LOOKED_AT = 10  # lines, to see whether a file is made of lines
+SAMPLE = 2**20  # bytes, to see whether a file is made of lines
+LOOKED_AT = 10  # of these lines
 RECORDS = 200  # turns in one request to the server
 BYTES = 4 * 2**20  # and what these may take
 SECONDS = 120.0  # until a server counts as not answering
@@ -94,10 +95,9 @@ def run(
     """Read all of it, in the order of the files, and hand it on."""
     summary = Summary()
     problems: list[Problem] = []
-    for one in FORMATS[format](files, reading, problems, progress):
-        if problems:
-            summary.add(Taken(kept={}, duplicates={}, problems=tuple(problems)))
-            problems.clear()
+    for one in together(FORMATS[format](files, reading, problems, progress)):
+        summary.add(Taken(kept={}, duplicates={}, problems=tuple(problems)))
+        problems.clear()
         for part in pieces(one):
             summary.add(taker.take(part))
     summary.add(Taken(kept={}, duplicates={}, problems=tuple(problems)))
@@ -147,43 +147,50 @@ def _lines(
         progress(raw.tell() - done)
         done = raw.tell()
 
-    first: list[bytes] = []
-    while len(first) < LOOKED_AT and (line := file.readline(LONGEST_LINE)):
-        first.append(line)
-    if not _of_lines(first):
-        rest = b"".join(first) + file.read(WHOLE + 1 - sum(map(len, first)))
-        if len(rest) > WHOLE:
+    sample = file.read(SAMPLE)
+    file.seek(0)
+    if not _of_lines(sample):
+        whole = file.read(WHOLE + 1)
+        if len(whole) > WHOLE:
             raise TooLarge(
                 f"{path} is one JSON document of more than {WHOLE} bytes: make lines of it, as `jq -c '.[]'` does"
             )
         tell()
-        yield name.removesuffix(", "), rest
+        yield name.removesuffix(", "), whole
         return
-    number = 0
-    for line in chain(first, iter(lambda: file.readline(LONGEST_LINE), b"")):
-        number += 1
+    for number in count(1):
+        line = file.readline(LONGEST_LINE)
+        if not line:
+            return
         where = f"{name}line {number}"
-        if len(line) >= LONGEST_LINE and not line.endswith(b"\n"):
-            problems.append(Problem(where=where, reason=f"it has more than {LONGEST_LINE} bytes"))
-            while (more := file.readline(LONGEST_LINE)) and not more.endswith(b"\n"):
-                pass
+        if len(line) < LONGEST_LINE or line.endswith(b"\n"):
+            tell()
+            yield where, line
             continue
-        tell()
-        yield where, line
+        problems.append(Problem(where=where, reason=f"it has more than {LONGEST_LINE} bytes"))
+        while (more := file.readline(LONGEST_LINE)) and not more.endswith(b"\n"):
+            pass
 
 
-def _of_lines(first: Sequence[bytes]) -> bool:
-    """Whether one of the first lines is a whole record; those of a document that is written over lines are not."""
-    said = [line for line in first if line.strip()]
-    if len(said) == 1 and len(first) < LOOKED_AT and not said[0].lstrip().startswith(b"["):
+def _of_lines(sample: bytes) -> bool:
+    """Whether these are records line by line, and not one document: that begins with a line that is no record,
+    and what follows is indented, or has a comma at its end."""
+    first, *rest = [line for line in sample.split(b"\n") if line.strip()] or [b""]
+    if not rest and len(sample) == SAMPLE:
+        return not first.lstrip().startswith(b"[")
+    if _reads(first) or not first.lstrip().startswith((b"[", b"{")):
         return True
-    for line in said:
-        try:
-            if isinstance(orjson.loads(line), dict) and len(line.strip()) > 2:
-                return True
-        except orjson.JSONDecodeError:
-            continue
-    return bool(said) and not said[0].lstrip().startswith((b"[", b"{"))
+    whole = rest[:-1] if len(sample) == SAMPLE else rest  # the last may be cut off
+    good = sum(line.startswith(b"{") and _reads(line) for line in whole[:LOOKED_AT])
+    return good * 2 > len(whole[:LOOKED_AT])
+
+
+def _reads(line: bytes) -> bool:
+    try:
+        orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 @contextmanager
@@ -219,7 +226,7 @@ def _spans(files: Sequence[Path], problems: list[Problem], progress: Progress) -
     for path in files:
         name = f"{path.name}, " if len(files) > 1 else ""
         with _opened(path) as (file, _):
-            written = file.read(1) in (b"", b"{", b"[", b"\n", b"\r", b" ")
+            written = file.read(64).lstrip()[:1] in (b"", b"{", b"[")
         if written:
             for item in items(lines([path], problems, progress), problems):
                 yield from _read(partial(otlp.of_json, item.value), name + item.where, item.size, problems)
@@ -322,6 +329,20 @@ class Nobody:
         return Taken(kept=kept, duplicates={}, problems=found.problems)
 
 
+def together(found: Iterable[Found]) -> Iterator[Found]:
+    """The same in fewer: what one line gives is too little for a commit of its own."""
+    waiting: list[Found] = []
+    records = 0
+    for one in found:
+        waiting.append(one)
+        records += len(one.turns) + len(one.feedback) + len(one.problems)
+        if records >= RECORDS:
+            yield joined(waiting)
+            waiting, records = [], 0
+    if waiting:
+        yield joined(waiting)
+
+
 def pieces(found: Found) -> Iterator[Found]:
     """The same in parts that one request can carry, each turn with its episode, feedback behind the turns."""
     episodes = {one.id: one for one in found.episodes}
@@ -372,7 +393,7 @@ def _lean(record: Episode | Turn | Feedback, *without: str) -> dict[str, Any]:
 
 def _without_nothing(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_nothing(one) for key, one in value.items() if one is not None}
+        return {key: _without_nothing(one) for key, one in value.items() if one not in (None, [], {})}
     if isinstance(value, list):
         return [_without_nothing(one) for one in value]
     return value

@@ -191,21 +191,24 @@ def take_in(parts: Parts, tenant: TenantId, found: Found, *, actor: str, about_o
     fresh = elsewhere.without(found, ours)
     new = Counter({"episodes": 0, "turns": 0, "feedback": 0})
     for turns in _chunks(fresh.turns):
-        new += _take_turns(parts, tenant, turns, fresh.episodes, actor)
+        new.update(_take_turns(parts, tenant, turns, fresh.episodes, actor))
     known = parts.store.get_many(Turn, tenant, sorted({one.turn for one in fresh.feedback if one.turn}))
     episodes = sorted({one.episode for one in fresh.feedback if one.episode})
     said, problems = elsewhere.placed(
         fresh, known, parts.store.get_many(Episode, tenant, episodes), about_ours=about_ours
     )
-    for pieces in _chunks(said):
-        for one in hear(parts, tenant, pieces, actor=actor):
-            if isinstance(one.error, Busy | Unavailable):
-                raise one.error  # nothing is lost by sending all of it again
-            if one.error is not None:
-                where = found.places.get(one.id, one.id)
-                problems.append(Problem(where=where, reason=str(one.error)))
-            new["feedback"] += one.kept
-    told = {"episodes": len(found.episodes), "turns": len(found.turns), "feedback": len(said) - len(problems)}
+    heard = [one for some in _chunks(said) for one in hear(parts, tenant, some, actor=actor)]
+    for one in heard:
+        if isinstance(one.error, Busy | Unavailable):
+            raise one.error  # nothing is lost by sending all of it again
+        if one.error is not None:
+            problems.append(Problem(where=found.places.get(one.id, one.id), reason=str(one.error)))
+        new["feedback"] += one.kept
+    told = {
+        "episodes": len({one.episode for one in found.turns}),
+        "turns": len(found.turns),
+        "feedback": sum(one.error is None for one in heard),
+    }
     return Taken(
         kept=dict(new),
         duplicates={kind: max(0, count - new[kind]) for kind, count in told.items()},
@@ -220,6 +223,8 @@ def _take_turns(
     homes = {one.id: one for one in episodes}
     for _ in range(TRIES):
         new = _unknown(parts, tenant, {one.id: one for one in turns})
+        if not new:
+            return Counter()
         begun = _unknown(
             parts, tenant, {one.episode: homes[one.episode] for one in new if one.episode in homes}
         )

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
+import orjson
+
 from heedful.domain.content import Sampling, Usage
 from heedful.errors import InvalidInput
 from heedful.feedback.formats import plain
@@ -79,10 +81,10 @@ def _records(value: Any, depth: int = 0) -> Iterator[tuple[str, Record]]:
         name for name in ("data", "traces", "observations", "scores") if isinstance(record.get(name), list)
     ]
     own = {name: one for name, one in record.items() if name not in inside}
-    if own.get("traceId") is None and own.get("id") is not None and not _is_score(own):
-        yield "trace", own
-    elif _is_score(own):
+    if _is_score(own):
         yield "score", own
+    elif own.get("id") is not None and own.get("traceId") is None and "type" not in own:
+        yield "trace", own
     elif own.get("traceId") is not None and own.get("id") is not None:
         yield "observation", own
     elif not inside:
@@ -146,7 +148,7 @@ def _call(span: Span) -> Call:
     usage = plain.mapping(said.get("usageDetails")) or plain.mapping(said.get("usage"))
     cost = plain.mapping(said.get("costDetails"))
     asked = plain.mapping(said.get("modelParameters"))
-    output = plain.parsed(said.get("output"))
+    output = _value(said.get("output"))
     if isinstance(output, dict) and isinstance(output.get("choices"), list):
         picks = [one for one in output["choices"] if isinstance(one, dict)]
         answers = tuple(
@@ -159,7 +161,7 @@ def _call(span: Span) -> Call:
         answers = answers_of(output, failed=span.failed)
     return Call(
         model=plain.name(plain.first(said, "model", "providedModelName", "internalModelId")) or "unknown",
-        request=messages_of(_asked(plain.parsed(said.get("input")))),
+        request=messages_of(_asked(_value(said.get("input")))),
         answers=answers or (answer_of(None, failed=span.failed),),
         sampling=Sampling(
             temperature=plain.number(asked.get("temperature")),
@@ -173,6 +175,16 @@ def _call(span: Span) -> Call:
             spend=plain.number(plain.first(said, "calculatedTotalCost", "totalCost") or cost.get("total")),
         ),
     )
+
+
+def _value(given: Any) -> Any:
+    """A column holds JSON, also where that is one text."""
+    if isinstance(given, str) and given[:1] == given[-1:] == '"':
+        try:
+            return orjson.loads(given)
+        except orjson.JSONDecodeError:
+            return given
+    return plain.parsed(given)
 
 
 def _asked(given: Any) -> Any:

@@ -390,7 +390,7 @@ def _about(
     if target.response is not None:
         # If it is none of these, the model's server was our own gateway: its answers have the turn's id.
         return answers.get(target.response, TurnId(foreign(target.response))), None
-    trace = here.get(target.trace or "")
+    trace = None if target.trace is None else here.get(target.trace)
     episode = None
     if trace is not None:
         episode = trace.episode
