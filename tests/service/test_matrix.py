@@ -21,13 +21,19 @@ from .conftest import QuietLoop, local
 
 DOORS = [  # what is not in the API's table: method, path, action
     ("POST", "/v1/chat/completions", Action.ANSWER),
+    ("POST", "/v1/responses", Action.ANSWER),
+    ("POST", "/v1/embeddings", Action.ANSWER),
     ("POST", "/e/ep/a/resolver/v1/chat/completions", Action.ANSWER),
+    ("POST", "/e/ep/a/resolver/v1/responses", Action.ANSWER),
+    ("POST", "/e/ep/a/resolver/v1/embeddings", Action.ANSWER),
+    ("GET", "/e/ep/a/resolver/v1/models", Action.ANSWER),
+    ("GET", "/e/ep/a/resolver/v1/models/resolver", Action.ANSWER),
     ("GET", "/v1/models", Action.ANSWER),
     ("GET", "/v1/models/resolver", Action.ANSWER),
     ("POST", "/v1/traces", Action.WORK),
     ("GET", "/metrics", Action.OPERATE),
 ]
-OPEN = {"/healthz", "/readyz", "/openapi.json"}
+OPEN = {"/healthz", "/readyz", "/openapi.json", "/widget.js"}
 ADDRESSES = [
     (route.method, re.sub(r"\{\w+(:path)?\}", "x", route.path), route.action) for route in ROUTES
 ] + DOORS

@@ -10,16 +10,32 @@ from typing import Any
 from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 import heedful
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import PolicyId
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, imports, keys, labeling, records, releases, traces
+from heedful.service import (
+    episodes,
+    errors,
+    feedback,
+    imports,
+    keys,
+    labeling,
+    overwatch,
+    records,
+    releases,
+    sources,
+    traces,
+    widget,
+)
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
+from heedful.service.floor import Floor
 from heedful.service.front import Front
 from heedful.service.gateway import Gateway
+from heedful.service.joiner import Joiner
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
 from heedful.service.recorder import Recorder
@@ -32,20 +48,40 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 ROUTES: tuple[Route, ...] = (
     *feedback.ROUTES,
     *imports.ROUTES,
+    *sources.ROUTES,
     *episodes.ROUTES,
     *labeling.ROUTES,
     *releases.ROUTES,
     *records.ROUTES,
     *keys.ROUTES,
+    *overwatch.ROUTES,
 )
+
+
+class House(FastAPI):
+    """The app with its door in front of everything that FastAPI puts around its routes."""
+
+    front: Front
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.front(scope, receive, send)
+
+    async def behind(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
 
 
 def build(
     parts: Parts, loop: Loop, settings: Settings | None = None, *, lifespan: Lifespan | None = None
-) -> FastAPI:
-    """The ASGI app. Its own lifespan keeps the fleet's view fresh around the one that is handed in."""
+) -> House:
+    """The app. Its own lifespan stores what was answered, keeps the fleet's view fresh and joins parked feedback,
+    inside of the one that is handed in."""
     settings = settings or Settings()
-    metrics = Metrics()
+    # A house over other parts, as tests build one, has no directory of its own.
+    floor = Floor(settings.data if settings.data.is_dir() else None, settings.server.disk_floor_mb << 20)
+    heard, metrics = sources.Sources(parts.clock.now), Metrics()
+    metrics.silences(heard.silences)
+    recorder = Recorder(parts, settings.gateway, metrics)
+    ingest = feedback.Ingest(parts, metrics, heard, floor)
     service = Service(
         parts,
         loop,
@@ -53,10 +89,13 @@ def build(
         Door(parts),
         metrics,
         Tree(),
-        Recorder(parts, settings.gateway, metrics),
+        heard,
+        ingest,
+        recorder,
     )
     prices = {name: upstream.prices for name, upstream in settings.inference.upstreams.items()}
     gateway = Gateway(service, settings.gateway, prices)
+    joiner = Joiner(parts)
 
     @asynccontextmanager
     async def around(app: FastAPI) -> AsyncIterator[None]:
@@ -67,9 +106,13 @@ def build(
             stack.push_async_callback(asyncio.to_thread, service.recorder.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
+            await asyncio.to_thread(sources.remembered, parts, heard)
+            joiner.start()
+            stack.callback(joiner.stop)
+            stack.callback(ingest.collector.close)
             yield
 
-    app = FastAPI(
+    app = House(
         title="Heedful",
         version=heedful.__version__,
         lifespan=around,
@@ -79,14 +122,15 @@ def build(
     app.state.service = service
     app.state.fleet = service.fleet
     add(app, ROUTES)
-    _health(app, service)
+    _health(app, service, floor)
+    app.add_route(widget.PATH, widget.script, methods=["GET"])
     errors.install(app)
-    app.add_middleware(
-        Front,
+    app.front = Front(
+        app.behind,
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=[*gateway.routes(), *traces.routes(parts)],
+        hot=(*gateway.routes(), *ingest.routes(), *traces.routes(parts)),
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
         requests_per_second=settings.server.requests_per_second,
@@ -94,15 +138,17 @@ def build(
     return app
 
 
-def _health(app: FastAPI, service: Service) -> None:
+def _health(app: FastAPI, service: Service, floor: Floor) -> None:
     async def alive(request: Request) -> Response:
         """`GET /healthz`: the process runs."""
         request.state.route = "/healthz"
         return Response(b'{"ok":true}', media_type="application/json")
 
     def ready(request: Request) -> Response:
-        """`GET /readyz`: the database reads and writes. The loop was launched before any request is taken."""
+        """`GET /readyz`: the database reads and writes, and the disk has room. The loop was launched before any
+        request is taken."""
         request.state.route = "/readyz"
+        floor.check()
         service.parts.store.ping()
         return Response(b'{"ok":true}', media_type="application/json")
 

@@ -22,6 +22,9 @@ HEADERS = tuple((name, f"x-heedful-{name.replace('_', '-')}") for name in IN_HEA
 RETRY = "x-stainless-retry-count"  # OpenAI's clients say with it that they ask again
 
 
+EMPTY: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
     """One request for an answer, understood. `chat` is what a policy is asked, in OpenAI's words."""
@@ -65,8 +68,9 @@ def understood(
     n: int = 1,
     stream: bool = False,
     with_usage: bool = False,
+    noted: Mapping[str, str] = EMPTY,
 ) -> Asked:
-    """The request with its place in the world. `sent` is the whole body, for its metadata."""
+    """The request with its place in the world. `sent` is the whole body, for its metadata; `noted` is ours."""
     context = context_of(arrival, sent)
     agent = arrival.params.get("agent", model)
     return Asked(
@@ -83,7 +87,7 @@ def understood(
         named=context.episode is not None,
         fingerprint=_fingerprint(arrival),
         retry=arrival.headers.get(RETRY, "0") not in ("", "0"),
-        metadata=_metadata(sent.get("metadata") or {}),
+        metadata={**_metadata(sent.get("metadata") or {}), **noted},
     )
 
 

@@ -16,12 +16,13 @@ from typing import Any
 import orjson
 
 from heedful.access.permissions import Action
-from heedful.dialect import chat, sse
+from heedful.dialect import chat, responses
 from heedful.dialect.chat import Wire
 from heedful.domain.episode import Turn
+from heedful.domain.guard import Ruling
 from heedful.domain.ids import AgentId, Digest, EpisodeId, TenantId, TurnId, check_id
 from heedful.domain.models import External
-from heedful.errors import Conflict, NotFound, Unavailable
+from heedful.errors import Conflict, InvalidInput, NotFound, Unavailable
 from heedful.inference.openai_http import Price
 from heedful.road import Parts
 from heedful.service import body
@@ -30,7 +31,9 @@ from heedful.service.front import JSON, Arrival, HotRoute, Reply
 from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
+from heedful.service.gateway.guarding import Guarding, refusal
 from heedful.service.gateway.repeats import Repeats
+from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
 from heedful.wire import ChatRequest, EmbeddingsRequest
@@ -38,7 +41,7 @@ from heedful.wire import ChatRequest, EmbeddingsRequest
 log = logging.getLogger("heedful.gateway")
 
 EVENTS = ("content-type", "text/event-stream; charset=utf-8")
-OFTEN = "/v1/chat/completions"
+CHAT = AsChat()
 INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers nor bodies
 
 
@@ -61,10 +64,13 @@ class Gateway:
         self._prices = prices  # by upstream, by model
         self._recorder = service.recorder
         self._repeats: Repeats[Answered] = Repeats()
+        self._memory = Memory()
+        self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
         addresses = (
-            ("POST", OFTEN, self.chat),
+            ("POST", "/v1/chat/completions", self.chat),
+            ("POST", "/v1/responses", self.respond),
             ("POST", "/v1/embeddings", self.embeddings),
             ("GET", "/v1/models", self.models),
             ("GET", "/v1/models/{id:path}", self.model),
@@ -92,10 +98,32 @@ class Gateway:
             stream=bool(read.stream),
             with_usage=options is not None and options.include_usage,
         )
-        if asked.stream and not asked.retry and asked.context.turn is None:
-            return await self._streamed(asked, arrival)
-        answered = await self._repeats.once(asked, lambda: self._answered(asked))
-        return self._whole(asked, answered)
+        return await self._reply(asked, arrival, CHAT)
+
+    async def respond(self, arrival: Arrival) -> Reply:
+        """`POST /v1/responses`: translated to a chat completion and back (`dialect/responses.py`)."""
+        sent = await body.load(arrival.body, arrival.headers.get("content-type", ""))
+        read = responses.read(sent)
+        if read.conversation is not None:
+            raise InvalidInput(
+                "conversation: conversations are not kept here; go on with previous_response_id",
+                field="conversation",
+            )
+        tenant = arrival.caller.tenant
+        history = await self._history(tenant, read.previous_response_id)
+        known = self._memory.items(tenant, responses.references(read))
+        voice = AsResponse(request=read, history=history, known=known, memory=self._memory)
+        asked = understood(
+            arrival,
+            self._parts,
+            sent,
+            model=read.model,
+            chat=responses.to_chat(read, history, known=known),
+            stream=read.stream,
+            with_usage=True,
+            noted={INSTRUCTED: "1"} if read.instructions is not None else {},
+        )
+        return await self._reply(asked, arrival, voice)
 
     async def embeddings(self, arrival: Arrival) -> Reply:
         """`POST /v1/embeddings`: passed on to the server of the agent's policy. Nothing of it is kept."""
@@ -103,7 +131,8 @@ class Gateway:
         read: EmbeddingsRequest = body.checked(EmbeddingsRequest, sent)
         asked = understood(arrival, self._parts, sent, model=read.model, chat={})
         found = await self._allotted(asked)
-        reply = await self._parts.inference.forward(found.policy, "embeddings", sent)
+        plain = {name: value for name, value in sent.items() if name not in chat.OURS}
+        reply = await self._parts.inference.forward(found.policy, "embeddings", plain)
         return Reply(200, orjson.dumps({**reply, "model": read.model}), (JSON, *_policy(found)))
 
     async def models(self, arrival: Arrival) -> Reply:
@@ -120,34 +149,55 @@ class Gateway:
             raise no_such(agent, view)
         return Reply(200, orjson.dumps(_model(view, agent)))
 
-    # -- an answer, whole --------------------------------------------------------------------------------
+    # -- an answer ---------------------------------------------------------------------------------------
 
-    async def _answered(self, asked: Asked) -> Answered:
+    async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
+        # What guards must see whole, or was answered before, is streamed when it is there.
+        if asked.stream and not (asked.retry or asked.context.turn or self._guarding.on):
+            return await self._streamed(asked, arrival, voice)
+        answered = await self._repeats.once(asked, lambda: self._answered(asked, voice.kind))
+        return self._whole(asked, answered, voice)
+
+    async def _answered(self, asked: Asked, kind: str) -> Answered:
         before = await self._before(asked)
         if before is not None:
             return before
         await self._ready(asked)
         began, found = time.perf_counter(), await self._allotted(asked)
-        try:
-            reply = await self._parts.inference.chat(found.policy, asked.chat)
-        except Unavailable as error:
-            found = _or_fallback(found, error)
-            reply = await self._parts.inference.chat(found.policy, asked.chat)
-        made = await self._turns(asked, found, reply, self._new_id(asked), time.perf_counter() - began)
+        rulings: tuple[Ruling, ...] = ()
+        allowed: Asked | None = asked
+        if self._guarding.on:
+            allowed, rulings = await self._guarding.before(asked)
+        if allowed is None:
+            reply = refusal(asked.n)
+        else:
+            found, reply = await self._asked(found, allowed.chat)
+            if self._guarding.on:
+                reply, more = await self._guarding.after(allowed, reply)
+                rulings += more
+        latency, id = time.perf_counter() - began, self._new_id(asked, kind)
+        made = await self._turns(allowed or asked, found, reply, id, latency, rulings)
         return Answered(tuple(made), reply, await self._kept(asked, made))
 
-    def _whole(self, asked: Asked, answered: Answered) -> Reply:
+    async def _asked(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire]:
+        """The policy's reply, or its fallback's when its server is away."""
+        try:
+            return found, await self._parts.inference.chat(found.policy, request)
+        except Unavailable as error:
+            instead = _or_fallback(found, error)
+            return instead, await self._parts.inference.chat(instead.policy, request)
+
+    def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
         first = answered.turns[0]
         headers = (*_named(first.id, first.policy, first.episode), *_unrecorded(answered.recorded))
         if asked.stream:  # it was streamed before: this time it comes at once
-            return Reply(200, _again(asked, answered), (EVENTS, *headers))
-        return Reply(200, orjson.dumps(turns.completion(asked, first, answered.reply)), (JSON, *headers))
+            pieces = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
+            return Reply(200, pieces, (EVENTS, *headers))
+        return Reply(200, orjson.dumps(voice.whole(asked, first, answered.reply)), (JSON, *headers))
 
-    # -- an answer, as it comes --------------------------------------------------------------------------
-
-    async def _streamed(self, asked: Asked, arrival: Arrival) -> Reply:
+    async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
         await self._ready(asked)
-        began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked)
+        began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
         try:
             head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
         except Unavailable as error:
@@ -158,8 +208,9 @@ class Gateway:
             made = await self._turns(asked, found, reply, id, time.perf_counter() - began)
             await self._kept(asked, [replace(turn, finish=ended) if ended else turn for turn in made])
 
-        chunks = streams.relayed(asked, id, self._parts.config, head, rest, kept)
-        pieces = streams.until_gone(streams.as_events(chunks), arrival.gone)
+        created = self._parts.clock.now().timestamp()
+        chunks = streams.relayed(asked, id, self._parts.config, created, head, rest, kept)
+        pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone)
         return Reply(200, pieces, (EVENTS, *_named(id, found.policy.id, asked.episode)))
 
     # -- the steps ---------------------------------------------------------------------------------------
@@ -182,11 +233,33 @@ class Gateway:
         view = await view_of(self._service.fleet, asked.tenant)
         return allotted(asked, view, self._settings.fallbacks)
 
-    def _new_id(self, asked: Asked) -> TurnId:
-        return TurnId(asked.context.turn or self._parts.mint("turn"))
+    def _new_id(self, asked: Asked, kind: str) -> TurnId:
+        return TurnId(asked.context.turn or self._parts.mint(kind))
+
+    async def _history(self, tenant: TenantId, previous: str | None) -> list[Wire]:
+        """What was said before, when the request goes on from an earlier response."""
+        if previous is None:
+            return []
+        known = self._memory.history(tenant, previous)
+        if known is not None:
+            return known
+        await asyncio.to_thread(self._recorder.settle)
+        turn = await asyncio.to_thread(self._parts.store.get, Turn, tenant, previous)
+        if turn is None:
+            raise NotFound(
+                f"previous_response_id names response {previous!r}, which is not known here",
+                field="previous_response_id",
+            )
+        return history_of(turn)
 
     async def _turns(
-        self, asked: Asked, found: Allotted, reply: Wire, first: TurnId, latency: float
+        self,
+        asked: Asked,
+        found: Allotted,
+        reply: Wire,
+        first: TurnId,
+        latency: float,
+        rulings: tuple[Ruling, ...] = (),
     ) -> list[Turn]:
         def make() -> list[Turn]:
             return turns.turns_of(
@@ -197,6 +270,7 @@ class Gateway:
                 first=first,
                 latency=latency,
                 price=self._price(found),
+                rulings=rulings,
                 keep=self._bytes,
             )
 
@@ -217,6 +291,7 @@ class Gateway:
         entry = self._recorder.keep(made, episode, named=asked.named)
         if entry is None:
             return False
+        self._service.ingest.collector.answered(made)
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
         arm = made[0].allocation.arm if made[0].allocation else "live"
@@ -252,16 +327,16 @@ def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
     return instead
 
 
-async def _again(asked: Asked, answered: Answered) -> AsyncGenerator[bytes, None]:
-    whole = turns.completion(asked, answered.turns[0], answered.reply)
-    *said, usage = chat.chunks_of(whole)
+async def _again(asked: Asked, answered: Answered) -> AsyncGenerator[Wire, None]:
+    """The chunks of what was answered before."""
+    first = answered.turns[0]
+    *said, usage = chat.chunks_of(turns.completion(asked, first, answered.reply))
     for chunk in said:
         for choice in chunk["choices"]:
-            choice["turn"] = turns.turn_id(answered.turns[0].id, choice["index"])
-        yield sse.event(chunk)
+            choice["turn"] = turns.turn_id(first.id, choice["index"])
+        yield chunk
     if asked.with_usage:
-        yield sse.event(usage)
-    yield sse.DONE
+        yield usage
 
 
 def _named(turn: str, policy: str, episode: EpisodeId) -> tuple[tuple[str, str], ...]:

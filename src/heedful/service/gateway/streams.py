@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
 from typing import Any
 
-from heedful.dialect import sse
 from heedful.dialect.chat import Gathered, Wire
 from heedful.domain.ids import TurnId
 from heedful.errors import HeedfulError, Unavailable
-from heedful.service import errors
 from heedful.service.gateway.asking import Asked
 from heedful.service.gateway.turns import turn_id
 
@@ -36,10 +33,10 @@ async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
 
 
 async def relayed(
-    asked: Asked, first: TurnId, config: str, head: Wire, rest: Chunks, kept: Kept
+    asked: Asked, first: TurnId, config: str, created: float, head: Wire, rest: Chunks, kept: Kept
 ) -> AsyncGenerator[Wire, None]:
     """The chunks as the client gets them. The turn is kept by `kept`, once, however it ends."""
-    gathered, frame = Gathered(), _frame(asked, first, config)
+    gathered, frame = Gathered(), _frame(asked, first, config, created)
     ended: str | None = "cancelled"
     try:
         async for chunk in _from(head, rest):
@@ -72,11 +69,11 @@ def _whole(gathered: Gathered, n: int) -> None:
         raise Unavailable(f"the policy's server sent {got} answers, {n} were asked for: does it know `n`?")
 
 
-def _frame(asked: Asked, first: TurnId, config: str) -> Wire:
+def _frame(asked: Asked, first: TurnId, config: str, created: float) -> Wire:
     frame: Wire = {
         "id": first,
         "object": "chat.completion.chunk",
-        "created": int(time.time()),  # noqa: TID251  a frame that leaves before there is a turn
+        "created": int(created),
         "model": asked.model,
         "system_fingerprint": config,
     }
@@ -97,18 +94,6 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
         choices.append(shown)
     rest = {name: value for name, value in chunk.items() if name not in ("usage", "choices")}
     return {**rest, **frame, "choices": choices}
-
-
-async def as_events(chunks: AsyncGenerator[Wire, None]) -> AsyncGenerator[bytes, None]:
-    """The chunks as bytes; a failure in the middle is an event that clients raise."""
-    async with contextlib.aclosing(chunks):
-        try:
-            async for chunk in chunks:
-                yield sse.event(chunk)
-        except HeedfulError as error:
-            yield sse.event({"error": errors.describe(error).model_dump()})
-            return
-    yield sse.DONE
 
 
 async def until_gone(
