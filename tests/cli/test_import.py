@@ -84,16 +84,12 @@ def test_traces_of_a_collector_are_read_packed_or_not(heedful: Heedful, tmp_path
 
 
 def test_one_request_in_protobuf_is_read(heedful: Heedful, tmp_path: Path) -> None:
-    from google.protobuf.json_format import ParseDict
     from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 
-    request = ParseDict(otlp(), trace_service_pb2.ExportTraceServiceRequest())
-    made = (
-        request.resource_spans[0]
-        .scope_spans[0]
-        .spans.add(
-            trace_id=b"1" * 16, span_id=b"2" * 8, start_time_unix_nano=10**18, end_time_unix_nano=10**18 + 1
-        )
+    request = trace_service_pb2.ExportTraceServiceRequest()
+    spans = request.resource_spans.add().scope_spans.add().spans
+    made = spans.add(
+        trace_id=b"1" * 16, span_id=b"2" * 8, start_time_unix_nano=10**18, end_time_unix_nano=10**18 + 1
     )
     for name, text in CHAT.items():
         if isinstance(text, str):

@@ -95,7 +95,7 @@ def responses(*outputs: list[dict[str, Any]]) -> Model:
 
 
 def _client(handle: Callable[[httpx.Request], httpx.Response]) -> AsyncOpenAI:
-    http = httpx.AsyncClient(transport=httpx.MockTransport(handle))
+    http: Any = httpx.AsyncClient(transport=httpx.MockTransport(handle))  # the library may name another httpx
     return AsyncOpenAI(api_key="none", base_url="http://model/v1", http_client=http)
 
 

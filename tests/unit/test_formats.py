@@ -448,7 +448,7 @@ def test_feedback_is_about_what_its_span_links_to() -> None:
 
 def test_feedback_may_be_about_a_session_a_trace_or_an_answer() -> None:
     kind = {"openinference.span.kind": "EVALUATOR"}
-    quality = {"score": 1, "word": "evaluation"}
+    quality: dict[str, Any] = {"score": 1, "word": "evaluation"}
     session = span({**kind, "session.id": "s1", **annotation("quality", **quality)})
     assert about(traced(session)) == [(None, "otlp:session:s1")]
     scoped = span({"session.id": "s1", **annotation("quality", scope="session.", score=1)}, trace="c" * 32)
