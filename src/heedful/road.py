@@ -427,14 +427,17 @@ def _purge(parts: Parts, letter: DeadLetter, *, actor: str, verb: str) -> None:
 
 
 def take_in(parts: Parts, tenant: TenantId, found: Found, *, actor: str, about_ours: bool = True) -> Taken:
-    """What happened elsewhere goes on record, once. What is here already is left as it is; an answer that our
-    own gateway gave is here already, under the id that its caller got. `about_ours` lets feedback be about that.
+    """What happened elsewhere goes on record, once. What is here already is left as it is, unless the rest of its
+    trace says more of it; an answer that our own gateway gave is here already, under the id that its caller got.
+    `about_ours` lets feedback be about that.
     """
     ours = parts.store.get_many(Turn, tenant, sorted(elsewhere.responses(found)))
     fresh = elsewhere.without(found, ours)
     new = Counter({"episodes": 0, "turns": 0, "feedback": 0})
     for turns in _chunks(fresh.turns):
         new.update(_take_turns(parts, tenant, turns, fresh.episodes, actor))
+    for clearer in _chunks(fresh.mended):
+        _mend(parts, tenant, clearer, actor)
     known = parts.store.get_many(Turn, tenant, sorted({one.turn for one in fresh.feedback if one.turn}))
     episodes = sorted({one.episode for one in fresh.feedback if one.episode})
     said, problems = elsewhere.placed(
@@ -479,6 +482,14 @@ def _take_turns(
             continue  # somebody brings the same at this moment
         return Counter({"episodes": len(begun), "turns": len(new)})
     raise Busy("others bring the same episodes at this moment: send them again")
+
+
+def _mend(parts: Parts, tenant: TenantId, clearer: Sequence[tuple[Turn, Turn]], actor: str) -> None:
+    """Of turns that came before their agent did it is now known whose they are."""
+    policies = _unknown(parts, tenant, {new.policy: elsewhere.policy_of(new) for _, new in clearer})
+    acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
+    with suppress(Conflict):  # whoever was faster knew as much, or the rest of the trace says it again
+        parts.store.commit(Batch(add=tuple(policies), swap=tuple(clearer), acts=acts))
 
 
 def _unknown(parts: Parts, tenant: TenantId, records: Mapping[Any, T]) -> list[T]:

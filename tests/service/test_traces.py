@@ -21,7 +21,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from starlette.testclient import TestClient
 
 from foreign import CHAT, TRACE, annotation, event, otlp, said, span
@@ -106,6 +106,28 @@ def test_a_real_exporters_spans_become_an_episode(
     assert first["usage"] == {"prompt_tokens": 12, "answer_tokens": 5, "spend": None}
     assert first["purpose"] == "imported"
     assert (page["episode"]["product"], page["episode"]["user"]) == ("shop", "user_7")
+
+
+def test_an_agent_that_ends_after_its_calls_were_sent_is_known_in_the_end(
+    served: str, http: TestClient, parts: Parts
+) -> None:
+    """Each span is sent when it ends: the calls come first, and are kept at once."""
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter(f"{served}/v1/traces")))
+    tracer = provider.get_tracer("test")
+    with tracer.start_as_current_span(
+        "invoke_agent triage", attributes={**AGENT, "gen_ai.agent.name": "triage"}
+    ):
+        with tracer.start_as_current_span("chat", attributes=dict(CHAT)):
+            pass
+        assert one_turn(parts).agent == "gpt-4o-2024-08-06"
+    assert (one_turn(parts).agent, one_turn(parts).policy) == ("triage", "triage@imported:gpt-4o-2024-08-06")
+    id = two_agents(tracer)
+    page = http.get(f"/v1/episodes/otlp:{id}").json()
+    spoke = [(one["by"], one["to"]) for one in page["conversation"]]
+    assert spoke == [("triage", "resolver"), ("resolver", "user")]
+    policy = parts.store.get(Policy, T, "triage@imported:gpt-4o-2024-08-06")
+    assert policy is not None
 
 
 def test_people_say_afterwards_what_they_think_of_it(served: str, parts: Parts) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ import pytest
 
 from foreign import BEGAN, CHAT, annotation, event, otlp, said, span
 from heedful.domain.content import ImagePart, TextPart
-from heedful.domain.episode import EpisodeState, Purpose
+from heedful.domain.episode import EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Completion, Correction, Flag, Form, Rating, Source, Thumbs
-from heedful.domain.ids import AgentId, TenantId
+from heedful.domain.ids import AgentId, TenantId, TurnId
 from heedful.errors import InvalidInput
 from heedful.feedback.formats import found as elsewhere
 from heedful.feedback.formats import genai, items, langfuse, openai_jsonl, phoenix
@@ -353,6 +353,43 @@ def test_a_graphs_nodes_say_to_whom() -> None:
         span(llm, parent="2" * 16, at=3, seconds=1),
     )
     assert spoken(found) == [("plan", "act"), ("act", "user")]
+
+
+NESTED = (
+    agent("boss", "1" * 16, seconds=10),
+    span(CALLS, id="b" * 16, parent="1" * 16, at=0, seconds=1),
+    span({}, id="9" * 16, parent="1" * 16, at=2, seconds=5),
+    agent("clerk", "2" * 16, parent="9" * 16, at=2, seconds=3.5),
+    span(CALLS, id="c" * 16, parent="2" * 16, at=2, seconds=1),
+    span(id="d" * 16, parent="2" * 16, at=4, seconds=1),
+    span(id="e" * 16, parent="1" * 16, at=8, seconds=1),
+)
+HANDED = (
+    agent("triage", "1" * 16, seconds=3),
+    span({**CALLS, "gen_ai.output.messages": said("To billing.", "assistant")}, id="b" * 16, parent="1" * 16),
+    span({"gen_ai.handoff.to_agent": "billing"}, id="9" * 16, parent="1" * 16, at=2, seconds=0),
+    agent("billing", "2" * 16, at=4, seconds=4),
+    span(id="c" * 16, parent="2" * 16, at=5, seconds=1),
+)
+
+
+@pytest.mark.parametrize("spans", [NESTED, HANDED], ids=["nested", "handed over"])
+@pytest.mark.parametrize("together", [1, 2, 3])
+def test_a_trace_told_bit_by_bit_is_in_the_end_what_it_is_when_told_at_once(
+    spans: Sequence[dict[str, Any]], together: int
+) -> None:
+    """As exporters do: each span when it ends, so that an agent comes long after its calls."""
+
+    def shape(turns: Iterable[Turn]) -> list[tuple[str, ...]]:
+        return sorted((one.id, one.agent, str(one.parent), str(one.addressee), one.policy) for one in turns)
+
+    record: dict[TurnId, Turn] = {}
+    in_time = sorted(spans, key=lambda one: int(one["endTimeUnixNano"]))
+    batches = [in_time[start : start + together] for start in range(0, len(in_time), together)]
+    for batch in [*batches, batches[0]]:  # and the first one again, at the end
+        found = genai.read(wire.of_json(otlp(*batch))[0], READING, before=record.values())
+        record |= {one.id: one for one in found.turns} | {new.id: new for _, new in found.mended}
+    assert shape(record.values()) == shape(traced(*spans).turns)
 
 
 def test_parents_in_a_circle_and_missing_ones_are_no_trouble() -> None:

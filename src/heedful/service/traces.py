@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from email.message import Message as Header
 
 from heedful import road
 from heedful.access.caller import Caller
 from heedful.access.permissions import Action, may
+from heedful.domain.episode import Turn
 from heedful.errors import Malformed, TooLarge
 from heedful.feedback.formats import genai, otlp
 from heedful.feedback.formats.found import Reading
+from heedful.feedback.formats.spans import Span
 from heedful.road import Parts
 from heedful.service.front import Arrival, HotRoute, Reply
 from heedful.service.imports import allowed
@@ -26,6 +28,7 @@ PATH = "/v1/traces"
 JSON, PROTOBUF = "application/json", "application/x-protobuf"
 LARGEST = 32 * 2**20  # bytes of one request, unpacked
 PACKED: Mapping[str, int] = {"gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
+LATELY = 500  # turns on record that may become clearer by what comes
 REASONS = 3  # that are said of many
 
 
@@ -44,7 +47,7 @@ def _taken(parts: Parts, caller: Caller, body: bytes, encoding: str, protobuf: b
     whole = unpacked(body, encoding)
     spans, unread = otlp.of_protobuf(whole) if protobuf else otlp.of_json_bytes(whole)
     reading = Reading(tenant=caller.tenant, now=parts.clock.now(), over=False)
-    found = allowed(caller, genai.read(spans, reading))
+    found = allowed(caller, genai.read(spans, reading, before=_before(parts, caller, spans)))
     about_ours = may(caller, Action.SAY)
     taken = road.take_in(parts, caller.tenant, found, actor=caller.actor, about_ours=about_ours)
     problems = [*unread, *taken.problems]
@@ -54,6 +57,14 @@ def _taken(parts: Parts, caller: Caller, body: bytes, encoding: str, protobuf: b
         protobuf=protobuf,
         rejected=len({one.where for one in problems}),
         why="; ".join(reasons[:REASONS]) + more,
+    )
+
+
+def _before(parts: Parts, caller: Caller, spans: Sequence[Span]) -> list[Turn]:
+    """Turns on record of the traces that these spans go on to tell."""
+    where = {"episode": genai.homes(spans)}
+    return (
+        parts.store.find(Turn, caller.tenant, where=where, newest_first=True, limit=LATELY) if spans else []
     )
 
 

@@ -48,11 +48,12 @@ class Found:
     episodes: tuple[Episode, ...] = ()
     turns: tuple[Turn, ...] = ()
     feedback: tuple[Feedback, ...] = ()
+    mended: tuple[tuple[Turn, Turn], ...] = ()  # as they are on record, and as they are now known
     problems: tuple[Problem, ...] = ()
     places: Mapping[str, str] = field(default_factory=dict)  # by id: where it stood, for problems found later
 
     def __bool__(self) -> bool:
-        return bool(self.episodes or self.turns or self.feedback or self.problems)
+        return bool(self.episodes or self.turns or self.feedback or self.mended or self.problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,10 +7,12 @@ instrumentations send: `gen_ai.system`, `gen_ai.prompt.0.content`, `usage.prompt
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from heedful.domain.content import Answer, Message, Role, Sampling, Usage
+from heedful.domain.episode import Turn
+from heedful.domain.ids import EpisodeId
 from heedful.errors import InvalidInput
 from heedful.feedback.formats import openinference, plain
 from heedful.feedback.formats.found import RESPONSE, Found, Reading
@@ -47,9 +49,15 @@ MESSAGES: Mapping[str, Role] = {
 }
 
 
-def read(spans: Sequence[Span], reading: Reading) -> Found:
+def read(spans: Sequence[Span], reading: Reading, *, before: Iterable[Turn] = ()) -> Found:
     """Everything that these spans tell. Spans that are no calls of a model only say where those belong."""
-    return woven(spans, see, NAMES, reading)
+    return woven(spans, see, NAMES, reading, before=before)
+
+
+def homes(spans: Iterable[Span]) -> list[EpisodeId]:
+    """The episodes in which turns of these traces may be on record."""
+    found = {NAMES.episode(span.trace, plain.name(plain.first(span.attributes, *SESSION))) for span in spans}
+    return sorted(found | {NAMES.episode(span.trace, None) for span in spans})
 
 
 def see(span: Span) -> Seen:

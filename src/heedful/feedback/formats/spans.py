@@ -83,5 +83,6 @@ class Seen:
     user: str | None = None
     task: str | None = None
     handoff: tuple[str | None, str] | None = None  # from one agent to another
+    scopes: tuple[tuple[str, str], ...] = ()  # agents around it that were told of before: span and name
     judges: bool = False  # an evaluator at work: what lies in it was said to nobody
     heard: Heard = Heard()

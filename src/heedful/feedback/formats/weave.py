@@ -5,24 +5,26 @@ that agent's work, and an agent inside it was called by the outer one. A turn an
 to end before it began, looked for in its own scope first and then further out: so agents at work side by side do
 not answer each other.
 
-Only what comes together is put together. Spans are sent when they end, and a parent ends last, so that an
-exporter may send a call before the agent it lies in: then the call's own `gen_ai.agent.name` has to say whose it
-is, or the OpenTelemetry Collector's `groupbytrace` sends traces whole.
+Spans are sent when they end, and an agent's ends last: an exporter sends the calls long before the agent that they
+lie in. So each turn remembers under which span it lies that has not come yet, and when more of its trace comes,
+the turns that are on record are woven in again (`before`): whose they are, what they answer and to whom they
+speak may be known only now. What was said in them never changes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any
 
+from heedful.domain.content import Answer
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import AgentId, EpisodeId, PersonId, ProductId, TurnId
 from heedful.errors import InvalidInput
-from heedful.feedback.formats import said
+from heedful.feedback.formats import plain, said
 from heedful.feedback.formats.found import (
     LONGEST_VALUE,
     MODEL,
@@ -40,6 +42,11 @@ from heedful.feedback.formats.spans import Call, Seen, Span
 
 DEEPEST = 16  # agents within agents; those further out are not looked at
 USER = "user"
+PLACE = (
+    "agent",
+    "scope",
+    "under",
+)  # of a turn in its trace, in its metadata: who acts, in and under which span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +74,7 @@ class _Context:
     user: str | None = None
     task: str | None = None
     judged: bool = False
+    under: str | None = None  # the nearest span around it that is not here
 
 
 @dataclass(slots=True, eq=False)
@@ -86,8 +94,15 @@ class _Draft:
     followers: list[_Draft] = field(default_factory=list)
 
 
-def woven(spans: Iterable[Span], see: Callable[[Span], Seen], names: Names, reading: Reading) -> Found:
-    """Everything that these spans tell, by `see`."""
+def woven(
+    spans: Iterable[Span],
+    see: Callable[[Span], Seen],
+    names: Names,
+    reading: Reading,
+    *,
+    before: Iterable[Turn] = (),
+) -> Found:
+    """Everything that these spans tell, by `see`, and what they change about turns that were kept before."""
     problems: list[Problem] = []
     traces: dict[str, dict[str, Seen]] = {}
     for span in spans:
@@ -98,22 +113,101 @@ def woven(spans: Iterable[Span], see: Callable[[Span], Seen], names: Names, read
             continue
         problems += [Problem(where=span.where, reason=why) for why in seen.heard.troubles]
         traces.setdefault(span.trace, {}).setdefault(span.id, seen)
-    made = [_Trace(one, names, reading) for one in traces.values()]
+    kept = {one.id: one for one in before if _goes_on(one, traces, names)}
+    for turn in [one for one in kept.values() if one.sibling_of is None]:
+        others = sorted(
+            (one for one in kept.values() if one.sibling_of == turn.id), key=lambda one: one.index
+        )
+        again, around = _again((turn, *others)), traces[turn.metadata["trace"]]
+        same = around.get(again.span.id)
+        if same is None or "agent" in turn.metadata:  # told a second time, it may be known less well
+            around[again.span.id] = again if same is None else replace(again, heard=same.heard)
+    made = [_Trace(one, names, reading, kept) for one in traces.values()]
     for trace in made:
         trace.weave(problems)
-    turns, places = _turns(made, reading)
-    feedback = list(_feedback(made, turns, names, reading, problems, places))
+    all, places = _turns(made, reading)
+    turns = [one for one in all if one.id not in kept]
+    feedback = list(_feedback(made, all, names, reading, problems, places))
+    pairs = ((kept[one.id], _mended(kept[one.id], one, kept, all)) for one in all if one.id in kept)
     return Found(
         episodes=tuple(_episodes(made, reading)),
         turns=tuple(turns),
         feedback=tuple(feedback),
+        mended=tuple((old, new) for old, new in pairs if old != new),
         problems=tuple(problems),
         places=places,
     )
 
 
+def _goes_on(turn: Turn, traces: Container[str], names: Names) -> bool:
+    """Whether it is a turn that we made of a span of one of these traces."""
+    trace, span = turn.metadata.get("trace"), turn.metadata.get("span")
+    if trace is None or span is None or trace not in traces or turn.purpose is not Purpose.IMPORTED:
+        return False
+    return (turn.sibling_of or turn.id) == names.turn(trace, span)
+
+
+def _again(turns: Sequence[Turn]) -> Seen:
+    """A turn on record, with its siblings, as the span that they were."""
+    turn, told = turns[0], turns[0].metadata
+    return Seen(
+        span=Span(
+            trace=told["trace"],
+            id=told["span"],
+            name="",
+            where=f"turn {turn.id}",
+            parent=told.get("under"),
+            began=turn.at - timedelta(seconds=turn.latency or 0.0),
+            ended=turn.at,
+        ),
+        call=Call(
+            model=told.get(MODEL, "unknown"),
+            request=turn.request,
+            answers=tuple(
+                Answer(text=one.answer, finish=one.finish, tool_calls=one.tool_calls) for one in turns
+            ),
+        ),
+        agent=told.get("agent"),
+        scopes=_scopes(told.get("scopes")),
+    )
+
+
+def _scopes(told: str | None) -> tuple[tuple[str, str], ...]:
+    found = plain.parsed(told)
+    pairs = found if isinstance(found, list) else []
+    return tuple(
+        (one[0], one[1]) for one in pairs if isinstance(one, list) and list(map(type, one)) == [str, str]
+    )
+
+
+def _written(scopes: Sequence[tuple[str, str]]) -> str:
+    """As many as the metadata takes, the nearest first."""
+    kept = list(scopes)
+    while len(text := plain.as_text(kept)) > LONGEST_VALUE:
+        kept.pop()
+    return text
+
+
+def _mended(old: Turn, new: Turn, kept: Mapping[TurnId, Turn], all: Sequence[Turn]) -> Turn:
+    """The turn on record, where more is known of it now; nobody who was known is forgotten."""
+    guessed = {kept[one.id].agent for one in all if one.id in kept and kept[one.id].agent != one.agent}
+    known = old.addressee not in (None, USER) and old.addressee not in guessed
+    metadata = {name: one for name, one in old.metadata.items() if name not in PLACE}
+    told = "agent" in new.metadata
+    return replace(
+        old,
+        agent=new.agent if told else old.agent,
+        policy=new.policy if told else old.policy,
+        parent=new.parent or old.parent,
+        addressee=old.addressee if known else new.addressee,
+        metadata=metadata | {name: new.metadata[name] for name in PLACE if name in new.metadata},
+    )
+
+
 class _Trace:
-    def __init__(self, seen: Mapping[str, Seen], names: Names, reading: Reading) -> None:
+    def __init__(
+        self, seen: Mapping[str, Seen], names: Names, reading: Reading, kept: Mapping[TurnId, Turn]
+    ) -> None:
         self.seen = seen
         self._names = names
         self._reading = reading
@@ -125,6 +219,9 @@ class _Trace:
         self.user = self._any("user")
         self.task = self._any("task")
         self.episode = names.episode(self.id, self.session)
+        if kept:  # a trace stays in the episode in which it began
+            homes = (kept[id].episode for one in seen if (id := names.turn(self.id, one)) in kept)
+            self.episode = next(homes, self.episode)
         self.drafts: list[_Draft] = []
 
     def weave(self, problems: list[Problem]) -> None:
@@ -188,7 +285,8 @@ def _contexts(seen: Mapping[str, Seen]) -> dict[str, _Context]:
             way.append(at)
             walked.add(at)
             at = seen[at].span.parent
-        context = found.get(at, _Context()) if at is not None else _Context()
+        lost = at if at not in seen else None
+        context = _Context(under=lost) if at is None or at not in found else found[at]
         for step in reversed(way):
             context = found[step] = _inside(seen[step], context)
     return found
@@ -198,12 +296,15 @@ def _inside(one: Seen, outer: _Context) -> _Context:
     scopes = outer.scopes
     if one.enacts and one.agent is not None:
         scopes = ((one.span.id, one.agent), *scopes)[:DEEPEST]
+    elif one.scopes:
+        scopes = (*one.scopes, *(scope for scope in scopes if scope not in one.scopes))[:DEEPEST]
     return _Context(
         scopes=scopes,
         session=one.session or outer.session,
         user=one.user or outer.user,
         task=one.task or outer.task,
         judged=one.judges or outer.judged,
+        under=outer.under,
     )
 
 
@@ -286,14 +387,17 @@ def _turns(traces: Sequence[_Trace], reading: Reading) -> tuple[list[Turn], dict
 
 
 def _of_draft(draft: _Draft, trace: _Trace, reading: Reading) -> Iterator[Turn]:
-    span, call = draft.seen.span, draft.call
+    span, call, context = draft.seen.span, draft.call, draft.context
+    told = draft.seen.agent or (context.scopes[0][1] if context.scopes else None)
     seconds = (draft.ended - draft.began).total_seconds()
     kept = {
         **call.metadata,
         MODEL: call.model,
         "trace": span.trace,
         "span": span.id,
-        **({"agent": draft.seen.agent} if draft.seen.agent and draft.seen.agent != draft.agent else {}),
+        **({"agent": told} if told else {}),
+        **({"scopes": _written(context.scopes)} if context.scopes else {}),
+        **({"under": context.under} if context.under else {}),
     }
     for index, answer in enumerate(call.answers):
         yield Turn(
