@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from foreign import BEGAN, CHAT, annotation, event, otlp, said, span
 from heedful.domain.content import ImagePart, TextPart
@@ -19,7 +21,7 @@ from heedful.feedback.formats import found as elsewhere
 from heedful.feedback.formats import genai, items, langfuse, openai_jsonl, phoenix
 from heedful.feedback.formats import otlp as wire
 from heedful.feedback.formats.found import Found, Problem, Reading
-from heedful.feedback.formats.items import gathered
+from heedful.feedback.formats.items import Item, gathered
 from heedful.feedback.formats.said import Opinion, Target, form_of
 from heedful.feedback.formats.spans import Span
 
@@ -544,3 +546,86 @@ def test_a_list_in_a_line_is_its_pieces() -> None:
     found = list(items.items([("line 1", b"[1,2]"), ("line 2", b"{"), ("line 3", b" ")], problems))
     assert [(one.where, one.value) for one in found] == [("line 1, item 1", 1), ("line 1, item 2", 2)]
     assert [one.where for one in problems] == ["line 2"]
+
+
+WORDS = st.sampled_from(
+    [
+        *(
+            "id",
+            "traceId",
+            "trace_id",
+            "type",
+            "observations",
+            "scores",
+            "data",
+            "input",
+            "output",
+            "name",
+            "value",
+        ),
+        *(
+            "messages",
+            "role",
+            "content",
+            "choices",
+            "message",
+            "request",
+            "response",
+            "custom_id",
+            "body",
+            "model",
+        ),
+        *(
+            "context",
+            "span_id",
+            "attributes",
+            "annotator_kind",
+            "result",
+            "start_time",
+            "startTime",
+            "timestamp",
+        ),
+        *(
+            "sessionId",
+            "observationId",
+            "stringValue",
+            "dataType",
+            "source",
+            "metadata",
+            "usage",
+            "tool_calls",
+        ),
+        *(
+            "created",
+            "session_id",
+            "events",
+            "annotations",
+            "llm",
+            "input_messages",
+            "kwargs",
+            "parts",
+            "stop",
+        ),
+    ]
+)
+LEAVES = st.sampled_from(
+    [
+        *(None, True, 0, -1, 1e300, 2**62, "", "x", "GENERATION", "AGENT", "LLM", "user", "assistant", "[["),
+        *('["a"]', "2026-05-01T09:00:00Z", "{}", '"q"', "text", "tool_use", "tool_result", "image_url"),
+        *("CORRECTION", "BOOLEAN", "EVALUATOR", "thumbs", "function_call"),
+    ]
+)
+RECORDS = st.recursive(
+    LEAVES, lambda one: st.lists(one, max_size=3) | st.dictionaries(WORDS, one, max_size=6), max_leaves=30
+)
+
+
+@pytest.mark.parametrize(
+    "how", [openai_jsonl, langfuse, phoenix], ids=lambda how: how.__name__.split(".")[-1]
+)
+@settings(max_examples=150)
+@given(records=st.lists(st.dictionaries(WORDS, RECORDS, max_size=10), max_size=4))
+def test_no_record_stops_a_reader(how: Any, records: list[Any]) -> None:
+    """Each is used, or is a problem."""
+    for part in how.read([Item(f"line {n}", one, 1) for n, one in enumerate(records)], READING):
+        assert isinstance(part, Found)
