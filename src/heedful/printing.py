@@ -21,7 +21,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from heedful.domain.content import Role
-from heedful.domain.episode import Episode, Turn
+from heedful.domain.episode import Episode, Turn, addressees
 from heedful.domain.feedback import (
     Behaviour,
     Choice,
@@ -138,8 +138,10 @@ def said(form: Form, limit: int | None = SHORT) -> str:
             return clean(form.kind) + (f" {form.value:g}" if form.value is not None else "")
 
 
-def speakers(turn: Turn) -> str:
-    return f"{turn.agent} → {clean(turn.addressee)}" if turn.addressee else turn.agent
+def speakers(turn: Turn, to: str | None = None) -> str:
+    """`to` is whom it was for as far as the whole episode tells."""
+    to = to or turn.addressee
+    return f"{turn.agent} → {clean(to)}" if to else turn.agent
 
 
 def summary(record: Any) -> str:
@@ -201,6 +203,7 @@ def episode(view: EpisodeView, *, full: bool = False) -> Tree:
             tree.add(_feedback(one, limit))
     branches: dict[str, Tree] = {}
     depths: dict[str, int] = {}
+    to = addressees(view.turns)
     for turn in view.turns:
         above = turn.sibling_of or turn.parent
         under = branches.get(above) if above else None
@@ -215,7 +218,7 @@ def episode(view: EpisodeView, *, full: bool = False) -> Tree:
                 )
         else:
             depth = depths[str(above)] + 1
-        branch = under.add(_turn(turn, limit))
+        branch = under.add(_turn(turn, to[turn.id], limit))
         for one in view.feedback:
             if turn.id in one.turns:
                 branch.add(_feedback(one, limit))
@@ -244,8 +247,8 @@ def _asked(turn: Turn) -> str | None:
     return last.text if last is not None and last.role is Role.USER and turn.sibling_of is None else None
 
 
-def _turn(turn: Turn, limit: int | None) -> Text:
-    shown = Text(speakers(turn), style="bold cyan")
+def _turn(turn: Turn, to: str | None, limit: int | None) -> Text:
+    shown = Text(speakers(turn, to), style="bold cyan")
     facts = [turn.at.strftime("%H:%M:%S"), f"policy {turn.policy}"]
     if turn.sibling_of:
         facts.insert(0, f"answer {turn.index + 1} to the same request")

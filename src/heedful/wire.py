@@ -25,9 +25,9 @@ from pydantic import (
 )
 
 from heedful.domain import feedback as forms
-from heedful.domain.access import Key, Scope
+from heedful.domain.access import Key, Limits, Scope
 from heedful.domain.content import Message, Role, Sampling, ToolCall
-from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World
+from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World, addressees
 from heedful.domain.feedback import Feedback, Judgement, Source
 from heedful.domain.guard import Decision
 from heedful.domain.ids import (
@@ -519,15 +519,10 @@ class Spoke(Shape):
 
 
 def conversation(turns: tuple[Turn, ...]) -> list[Spoke]:
-    """Who spoke to whom, in the order of time; without an addressee a turn answers its parent's agent."""
-    agents = {turn.id: turn.agent for turn in turns}
+    """Who spoke to whom, in the order of time."""
+    to = addressees(turns)
     return [
-        Spoke(
-            turn=turn.id,
-            at=turn.at,
-            by=turn.agent,
-            to=turn.addressee or (agents.get(turn.parent) if turn.parent else None),
-        )
+        Spoke(turn=turn.id, at=turn.at, by=turn.agent, to=to[turn.id])
         for turn in turns
         if turn.sibling_of is None
     ]
@@ -807,6 +802,18 @@ class CycleIn(Shape):
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
+class LimitsIn(Shape):
+    """How much a key may do; what is left out is not limited beyond what any key is."""
+
+    requests_per_second: Annotated[Number, Field(gt=0)] | None = None
+    """Over a few seconds, instead of `server.requests_per_second`."""
+    spend_per_month: Annotated[Number, Field(gt=0)] | None = None
+    """Of a calendar month in UTC, in the currency of the price tables: then it gets no more answers."""
+
+    def to_domain(self) -> Limits:
+        return Limits(**dict(self))
+
+
 class KeyIn(Shape):
     """Issue a key."""
 
@@ -820,6 +827,8 @@ class KeyIn(Shape):
     """For widgets: the only web origin that it works from."""
     expires_at: At | None = None
     """When it ends by itself."""
+    limits: LimitsIn = LimitsIn()
+    """How much it may do."""
     tenant: Name | None = None
     """Another tenant, which begins with this: only for an admin of the operator's own."""
 
@@ -854,6 +863,8 @@ class KeyOut(Shape):
     """When it was ended."""
     successor: KeyId | None
     """What it was replaced with."""
+    limits: Limits
+    """How much it may do."""
 
     @classmethod
     def of(cls, key: Key) -> Self:

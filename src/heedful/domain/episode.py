@@ -6,14 +6,24 @@ so the conversation graph is read off the turns and is not kept twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from heedful.domain.content import Json, Message, Sampling, Tokens, ToolCall, Usage
 from heedful.domain.guard import Ruling
-from heedful.domain.ids import AgentId, EpisodeId, PersonId, PolicyId, ProductId, ReleaseId, TenantId, TurnId
+from heedful.domain.ids import (
+    AgentId,
+    EpisodeId,
+    KeyId,
+    PersonId,
+    PolicyId,
+    ProductId,
+    ReleaseId,
+    TenantId,
+    TurnId,
+)
 from heedful.errors import InvalidInput
 
 
@@ -109,6 +119,7 @@ class Turn:
     addressee: str | None = None  # an agent or "user"; None when unknown
     parent: TurnId | None = None  # the turn that this one answers
     agent_instance: str | None = None
+    key: KeyId | None = None  # whose request it was
     finish: str = "stop"  # stop, length, tool_calls, content_filter, error
     tokens: Tokens | None = None  # where the engine gives them
     sampling: Sampling = field(default_factory=Sampling)
@@ -122,3 +133,21 @@ class Turn:
     world: World | None = None  # the surroundings at this turn, when they change
     purpose: Purpose = Purpose.LIVE
     metadata: Mapping[str, str] = field(default_factory=dict)
+
+
+def addressees(turns: Sequence[Turn]) -> Mapping[TurnId, str | None]:
+    """Whom each of an episode's turns was for, in the order of time; None where nobody can tell.
+
+    Who calls tools hands over when another agent goes on from there. Any other turn without an addressee
+    answers its parent's agent.
+    """
+    agents = {turn.id: turn.agent for turn in turns}
+    went_on: dict[TurnId, AgentId] = {}
+    for turn in turns:
+        if turn.parent is not None and turn.agent != agents.get(turn.parent):
+            went_on.setdefault(turn.parent, turn.agent)
+    return {
+        turn.id: turn.addressee
+        or (went_on.get(turn.id) if turn.tool_calls else agents.get(turn.parent) if turn.parent else None)
+        for turn in turns
+    }

@@ -143,7 +143,7 @@ class Front:
             visit.origin = caller.origin
             scope["state"]["caller"] = caller
             if caller.key is not None:
-                self._buckets.take(caller.key, caller.requests_per_second)
+                self._buckets.take(caller.key, caller.limits.requests_per_second)
         announced = headers.get("content-length", "")
         if announced.isdigit() and int(announced) > self._body_limit:
             raise self._too_large()

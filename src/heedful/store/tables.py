@@ -127,6 +127,11 @@ def alone(feedback: Feedback) -> str | None:
     return None if feedback.episode or isinstance(feedback.said, Choice | Ranking) else feedback.turn
 
 
+def _paying(turn: Turn) -> str | None:
+    """Whose budget a turn counts against; what costs nothing counts against none."""
+    return turn.key if turn.usage.spend else None
+
+
 def _quality(feedback: Feedback) -> float | None:
     return feedback.said.quality if isinstance(feedback.said, Completion) else None
 
@@ -149,6 +154,8 @@ EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
         *(by("episode"), by("sibling_of", sparse=True)),
         by("release", "allocation.release", sparse=True, carries=EXPOSED),
         *(by("at", type=BigInteger()), by("policy"), by("agent"), by("purpose")),
+        by("key", _paying, sparse=True, carries=("at", "spend")),
+        beside("spend", "usage.spend", type=Double()),
         *(beside("arm", "allocation.arm"), beside("unit", "allocation.unit")),
         *(beside("probability", "allocation.probability", type=Double()), beside("latency", type=Double())),
     ),

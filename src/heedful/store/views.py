@@ -20,6 +20,7 @@ from heedful.domain.ids import (
     AgentId,
     EpisodeId,
     FeedbackId,
+    KeyId,
     PersonId,
     PolicyId,
     QueueId,
@@ -90,6 +91,15 @@ class Views:
         """Those that have any feedback."""
         with self._store.reading() as connection:
             return waiting.tenants(connection, Feedback)
+
+    def spent(self, tenant: TenantId, key: KeyId, since: datetime) -> float:
+        """What a key's turns have cost since then."""
+        turn = TABLES[Turn]
+        question = select(func.coalesce(func.sum(turn.c.spend), 0.0)).where(
+            turn.c.tenant == tenant, turn.c.key == key, turn.c.at >= micros(since)
+        )
+        with self._store.reading() as connection:
+            return float(connection.execute(question).scalar_one())
 
     def audit_size(self) -> int:
         """Entries in the audit log, of all tenants."""

@@ -32,8 +32,10 @@ from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
+from heedful.service.gateway.placing import Placing
 from heedful.service.gateway.repeats import Repeats
-from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
+from heedful.service.gateway.spending import Spending
+from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
 from heedful.wire import ChatRequest, EmbeddingsRequest
@@ -42,6 +44,7 @@ log = logging.getLogger("heedful.gateway")
 
 EVENTS = ("content-type", "text/event-stream; charset=utf-8")
 CHAT = AsChat()
+LEFT = Reply(499, b"")  # for the metrics, as nginx says it: nobody is there to read it
 INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers nor bodies
 
 
@@ -65,6 +68,8 @@ class Gateway:
         self._recorder = service.recorder
         self._repeats: Repeats[Answered] = Repeats()
         self._memory = Memory()
+        self._spending = Spending(service.parts)
+        self._placing = Placing()
         self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
@@ -110,7 +115,8 @@ class Gateway:
                 field="conversation",
             )
         tenant = arrival.caller.tenant
-        history = await self._history(tenant, read.previous_response_id)
+        before = await self._said(tenant, read.previous_response_id)
+        history = [] if before is None else before.history
         known = self._memory.items(tenant, responses.references(read))
         voice = AsResponse(request=read, history=history, known=known, memory=self._memory)
         asked = understood(
@@ -122,6 +128,7 @@ class Gateway:
             stream=read.stream,
             with_usage=True,
             noted={INSTRUCTED: "1"} if read.instructions is not None else {},
+            going_on=None if before is None else before.place,
         )
         return await self._reply(asked, arrival, voice)
 
@@ -152,6 +159,7 @@ class Gateway:
     # -- an answer ---------------------------------------------------------------------------------------
 
     async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
+        asked = self._placing.placed(asked)
         # What guards must see whole, or was answered before, is streamed when it is there.
         if asked.stream and not (asked.retry or asked.context.turn or self._guarding.on):
             return await self._streamed(asked, arrival, voice)
@@ -197,12 +205,11 @@ class Gateway:
 
     async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
         await self._ready(asked)
-        began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
-        try:
-            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
-        except Unavailable as error:
-            found = _or_fallback(found, error)
-            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
+        began, drawn, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
+        opened = await streams.unless_gone(self._opened(drawn, asked.chat), arrival.gone)
+        if opened is None:  # nobody saw anything, so nothing was said: whoever asks again begins anew
+            return LEFT
+        found, head, rest = opened
 
         async def kept(reply: Wire, ended: str | None) -> None:
             made = await self._turns(asked, found, reply, id, time.perf_counter() - began)
@@ -213,11 +220,20 @@ class Gateway:
         pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone)
         return Reply(200, pieces, (EVENTS, *_named(id, found.policy.id, asked.episode)))
 
+    async def _opened(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire, streams.Chunks]:
+        """The policy's stream with its first chunk, or its fallback's when its server is away."""
+        try:
+            return found, *await streams.opened(self._parts.inference.stream(found.policy, request))
+        except Unavailable as error:
+            instead = _or_fallback(found, error)
+            return instead, *await streams.opened(self._parts.inference.stream(instead.policy, request))
+
     # -- the steps ---------------------------------------------------------------------------------------
 
     async def _ready(self, asked: Asked) -> None:
         """What can be refused before anybody is asked."""
         self._recorder.room()
+        await self._spending.check(asked)
         parent = asked.context.parent
         if parent is not None:
             await self._must_exist(asked.tenant, TurnId(parent))
@@ -236,11 +252,11 @@ class Gateway:
     def _new_id(self, asked: Asked, kind: str) -> TurnId:
         return TurnId(asked.context.turn or self._parts.mint(kind))
 
-    async def _history(self, tenant: TenantId, previous: str | None) -> list[Wire]:
+    async def _said(self, tenant: TenantId, previous: str | None) -> Said | None:
         """What was said before, when the request goes on from an earlier response."""
         if previous is None:
-            return []
-        known = self._memory.history(tenant, previous)
+            return None
+        known = self._memory.get(tenant, previous)
         if known is not None:
             return known
         await asyncio.to_thread(self._recorder.settle)
@@ -250,7 +266,7 @@ class Gateway:
                 f"previous_response_id names response {previous!r}, which is not known here",
                 field="previous_response_id",
             )
-        return history_of(turn)
+        return said_of(turn)
 
     async def _turns(
         self,
@@ -292,8 +308,10 @@ class Gateway:
         if entry is None:
             return False
         self._service.ingest.collector.answered(made)
+        self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
+        self._placing.note(made)
         arm = made[0].allocation.arm if made[0].allocation else "live"
         self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
         if self._settings.record == "store":

@@ -38,6 +38,8 @@ class Repeats(Generic[T]):
         """What `answer` gives, or what it gave to the attempt before this one."""
         if asked.retry and (before := self._before(asked.fingerprint)) is not None:
             before.claimed = True
+            # Whoever asks this time may give up, too: the next attempt finds the same answer.
+            self._remember(asked.fingerprint, _Attempt(time.monotonic(), before.outcome))
             try:
                 return await asyncio.shield(before.outcome)
             except Exception:  # noqa: BLE001  that is why it is asked again

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 from heedful.dialect.chat import Gathered, Wire
 from heedful.domain.ids import TurnId
@@ -19,6 +19,8 @@ from heedful.service.gateway.turns import turn_id
 
 Kept = Callable[[Wire, str | None], Awaitable[None]]  # what was said, and how it ended when not by itself
 Chunks = AsyncGenerator[Wire, None]
+Gone = Callable[[], Coroutine[Any, Any, None]]  # returns when the client does not wait any longer
+T = TypeVar("T")
 
 
 async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
@@ -30,6 +32,18 @@ async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
     except BaseException:
         await chunks.aclose()
         raise
+
+
+async def unless_gone(waited: Coroutine[Any, Any, T], gone: Gone) -> T | None:
+    """What is waited for; None when whoever wants it has gone before it came, and nobody waits any longer."""
+    waiting, leaving = asyncio.ensure_future(waited), asyncio.ensure_future(gone())
+    try:
+        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
+        return waiting.result() if waiting.done() else None
+    finally:
+        leaving.cancel()
+        if waiting.cancel():
+            await asyncio.wait((waiting,))
 
 
 async def relayed(
@@ -96,9 +110,7 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
     return {**rest, **frame, "choices": choices}
 
 
-async def until_gone(
-    pieces: AsyncGenerator[bytes, None], gone: Callable[[], Coroutine[Any, Any, None]]
-) -> AsyncGenerator[bytes, None]:
+async def until_gone(pieces: AsyncGenerator[bytes, None], gone: Gone) -> AsyncGenerator[bytes, None]:
     """The pieces, until whoever wants them goes away: a server is not asked on for nobody."""
     leaving = asyncio.ensure_future(gone())
     try:
