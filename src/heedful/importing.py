@@ -303,9 +303,9 @@ class Remote:
             method="POST",
             path="/v1/episodes/import",
             body={
-                "episodes": [_lean(one, "tenant", "purpose") for one in found.episodes],
+                "episodes": [_lean(one, "tenant", "purpose", "capture") for one in found.episodes],
                 "turns": [_turn(one) for one in found.turns],
-                "feedback": [_lean(one, "tenant") for one in found.feedback],
+                "feedback": [_lean(one, "tenant", "capture") for one in found.feedback],
             },
             read=lambda response: dict(response.json()),
         )
@@ -379,7 +379,7 @@ def _where(found: Found) -> str:
 
 def _turn(turn: Turn) -> dict[str, Any]:
     """A turn as `TurnImport` has it."""
-    fields = _lean(turn, "tenant", "purpose", "policy")
+    fields = _lean(turn, "tenant", "purpose", "policy", "capture")
     metadata = dict(fields.get("metadata", {}))
     return {**fields, "model": metadata.pop(MODEL, "unknown"), "metadata": metadata}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
@@ -145,6 +146,8 @@ def _plain(value: Any) -> Any:
             return [_plain(inner) for inner in value]
         case Path():
             return str(value)
+        case Enum():
+            return value.value
         case _:
             return value
 
@@ -162,5 +165,7 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}s"
     if origin is dict:
         return "table"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return "one of " + ", ".join(f"`{one.value}`" for one in annotation)
     words = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

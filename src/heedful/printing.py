@@ -28,6 +28,7 @@ from heedful.domain.feedback import (
     Completion,
     Confirmation,
     Correction,
+    DeadLetter,
     Demonstration,
     Efficiency,
     Feedback,
@@ -47,7 +48,7 @@ from heedful.store.views import EpisodeView
 from heedful.store.why import Group, Node, Why
 
 if TYPE_CHECKING:
-    from heedful.wire import KeyOut  # it takes a while to import, and only one page needs it
+    from heedful.wire import KeyOut, PurgedOut  # it takes a while to import, and only one page needs it
 
 BAR = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 SHORT = 96  # characters of somebody's words, unless all were asked for
@@ -421,6 +422,21 @@ def acts(found: Iterable[Mapping[str, Any]]) -> Table:
     return table(("", "at", "who", "did", "to", "and"), rows)
 
 
+def purged(found: PurgedOut, *, dry_run: bool) -> str:
+    """In one sentence: most often nothing is due."""
+    if found.before is None:
+        return "nothing is ever too old here: capture.retention_days says when it is"
+    gone, bare = (
+        ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing"
+        for counts in (found.gone, found.bare)
+    )
+    would = "would be " if dry_run else ""
+    return (
+        f"from before {found.before:%Y-%m-%d %H:%M:%S} UTC: {gone} {would}removed, "
+        f"{bare} {would}kept without words"
+    )
+
+
 def keys(found: Iterable[KeyOut], now: datetime) -> Table:
     rows = []
     for key in found:
@@ -455,6 +471,14 @@ def progress(files: Sequence[Path], what: str) -> Iterator[Callable[[int], None]
     with Progress(*BAR, console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda bytes: bar.advance(task, bytes)
+
+
+def letters(found: Iterable[DeadLetter]) -> Table:
+    rows = [
+        (one.id, one.origin, clean(one.reason), one.attempts, when(one.first_seen), when(one.last_seen))
+        for one in found
+    ]
+    return table(("dead letter", "from", "why", "times", "since", "last"), rows)
 
 
 # -- status and doctor ---------------------------------------------------------------------------------------

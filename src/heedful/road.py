@@ -18,10 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from heedful.blobs.protocol import Blobs
 from heedful.domain.access import OPERATOR
+from heedful.domain.capture import Capture
 from heedful.domain.clock import Clock
 from heedful.domain.content import Message, Sampling
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
@@ -55,10 +56,13 @@ from heedful.domain.watch import Alert, Signal
 from heedful.engine.protocol import Engine, Progress
 from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotFound, Unavailable
 from heedful.evaluation import gates
-from heedful.feedback import intake
+from heedful.feedback import capture, intake, retention
+from heedful.feedback import purge as purging
 from heedful.feedback.formats import found as elsewhere
 from heedful.feedback.formats.found import Found, Problem
 from heedful.feedback.metrics import Metrics
+from heedful.feedback.retention import Purged
+from heedful.feedback.settings import CaptureSettings
 from heedful.guards.protocol import Guard
 from heedful.inference.protocol import Inference, complete
 from heedful.labeling import consensus, desk, pairs, raters
@@ -70,7 +74,6 @@ from heedful.registry import runs, versions
 from heedful.release import duty, gate
 from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
-from heedful.store.codec import digest as digest_of
 from heedful.store.codec import encode, kind_of
 from heedful.store.journal import Journal
 from heedful.store.protocol import Act, Batch, Link, Outcome, Ref, Store
@@ -80,6 +83,7 @@ from heedful.tracking.protocol import Tracking
 from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
+Said = TypeVar("Said", Turn, Episode, Feedback)
 FIT_FROM = {  # files of a dataset -> what the fitting task calls them
     "preferences.train": "preferences",
     "preferences.holdout": "preferences_holdout",
@@ -113,6 +117,7 @@ class Parts:
     gates: gates.GateSettings
     releases: ReleaseSettings
     watch: signals.WatchSettings
+    capture: CaptureSettings
     guards: tuple[Guard, ...] = ()  # asked before a policy is, and before its answer leaves
     metrics: Metrics = field(default_factory=dict)  # what may be said under a name
     parked_days: float = 30.0  # how long feedback waits for what it is about
@@ -129,6 +134,13 @@ class Heard:
     kept: bool  # False: it was there already, or it was refused
     parked: bool = False  # what it is about is not here yet
     error: HeedfulError | None = None
+
+    @property
+    def standing(self) -> Literal["kept", "duplicate", "parked"]:
+        """Of what was not refused."""
+        if not self.kept:
+            return "duplicate"
+        return "parked" if self.parked else "kept"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,9 +160,20 @@ def on_duty(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Duty]:
     return duty.on_duty(parts.store.find(Release, tenant, limit=None))
 
 
+def captured(parts: Parts, record: Said) -> Said:
+    """What of a turn, an episode or a feedback its tenant lets us keep: asked before anything is written down."""
+    return capture.captured(record, parts.capture.of(record.tenant))
+
+
+def keeps_bytes(parts: Parts, tenant: TenantId) -> bool:
+    """Whether pictures and recordings of this tenant may be kept."""
+    return capture.keeps_bytes(parts.capture.of(tenant))
+
+
 def keep(parts: Parts, turns: Sequence[Turn], *, episodes: Sequence[Episode] = ()) -> Future[Any]:
     """Turns go on record, and with the first of each episode the episode; done when it is on disk."""
-    return parts.store.submit(Batch(add=(*episodes, *turns)))
+    begun = [captured(parts, episode) for episode in episodes]
+    return parts.store.submit(Batch(add=(*begun, *(captured(parts, turn) for turn in turns))))
 
 
 def end_episode(
@@ -224,6 +247,9 @@ def begin_to_hear(
 ) -> Hearing:
     """As `hear`, for whoever knows the targets and must not wait: nothing here asks the database, unless a
     piece is a judgement."""
+    said = [
+        captured(parts, one) for one in said
+    ]  # first of all: no more of it is kept, whatever becomes of it
     now = parts.clock.now()
     refused: dict[int, HeedfulError] = {}
     judged: dict[int, Future[Outcome]] = {}
@@ -243,7 +269,7 @@ def begin_to_hear(
                 record = intake.complete(
                     one, turns=turns, episodes=episodes, taxonomy=parts.taxonomy, now=now
                 )
-            digest = digest_of(one)
+            digest = intake.sent(one)
             if isinstance(record, Feedback) and record.judgement is not None:
                 judged[place] = _judge(parts, record, digest, actor=actor, now=now)
                 continue
@@ -362,7 +388,7 @@ def _joined(parts: Parts, one: Parked, known: Targets) -> Batch:
     whole = intake.complete(
         said, turns=known.turns, episodes=known.episodes, taxonomy=parts.taxonomy, now=one.since
     )
-    return Batch(add=(whole,), sent=(digest_of(said),), drop=(one,))
+    return Batch(add=(whole,), sent=(intake.sent(said),), drop=(one,))
 
 
 def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:
@@ -373,11 +399,14 @@ def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:
 
 def bury(parts: Parts, tenant: TenantId, payload: str, reason: str, *, origin: str) -> DeadLetter:
     """What came in and cannot become what it should is kept for a person to look at, once however often it comes."""
-    new = _letter(parts, tenant, payload, reason, origin=origin)
+    letter = _letter(
+        parts, tenant, payload, reason, origin=origin
+    )  # named by all that came, whatever is kept
+    new = capture.of_letter(letter, parts.capture.of(tenant))
     known = parts.store.get(DeadLetter, tenant, new.id)
     if known is None and parts.store.commit(Batch(add=(new,), each=True)).added[0]:
         return new
-    return _again(parts, _get(parts, DeadLetter, tenant, new.id), reason)
+    return _again(parts, _get(parts, DeadLetter, tenant, new.id), new.reason)
 
 
 def _letter(parts: Parts, tenant: TenantId, payload: str, reason: str, *, origin: str) -> DeadLetter:
@@ -477,7 +506,8 @@ def _take_turns(
         policies = _unknown(parts, tenant, {one.policy: elsewhere.policy_of(one) for one in new})
         acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
         try:
-            parts.store.commit(Batch(add=(*policies, *begun, *new), acts=acts))
+            told = (*(captured(parts, one) for one in begun), *(captured(parts, one) for one in new))
+            parts.store.commit(Batch(add=(*policies, *told), acts=acts))
         except Conflict:
             continue  # somebody brings the same at this moment
         return Counter({"episodes": len(begun), "turns": len(new)})
@@ -547,7 +577,8 @@ def ask(parts: Parts, queue: Queue, answers: Sequence[Sequence[Turn]], *, once: 
         parts.store.commit(Batch(add=(queue,), once=f"{once}/queue"))
     for start in range(0, len(answers), CHUNK):
         records: list[Any] = []
-        for turns in answers[start : start + CHUNK]:
+        for given in answers[start : start + CHUNK]:
+            turns = [captured(parts, turn) for turn in given]
             two = pairs.pair(turns, text=lambda turn: turn.answer, random=parts.random)
             if two is None:
                 continue
@@ -649,11 +680,12 @@ def freeze_judged(parts: Parts, tenant: TenantId, agent: AgentId) -> Dataset:
     verdicts = parts.store.find(Verdict, tenant, limit=None)
     wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
     found = parts.store.get_many(Turn, tenant, sorted(wanted))
-    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent}
+    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent and _has_text(turn)}
     theirs = [one for one in verdicts if one.chosen in turns]
+    lost = {id: turn for id, turn in _not_chosen(feedback, theirs).items() if turn in turns}
     rows: list[Row] = [
-        *build.from_choice_verdicts(theirs, turns, _not_chosen(feedback, theirs)),
-        *build.from_corrections(feedback, turns),
+        *build.from_choice_verdicts(theirs, turns, lost),
+        *build.from_corrections(filter(_has_text, feedback), turns),
         *build.from_checks(feedback, turns),
     ]
     return _freeze(parts, tenant, f"{agent}-judged", rows)
@@ -664,12 +696,13 @@ def freeze_shown(
 ) -> Dataset:
     """What people showed, so far: demonstrations. `only` narrows them by indexed fields, such as who they are by."""
     where = {**(only or {}), "form": "demonstration"}
-    return _freeze(
-        parts,
-        tenant,
-        name,
-        build.from_demonstrations(current(parts.store.find(Feedback, tenant, where=where, limit=None))),
-    )
+    shown = filter(_has_text, current(parts.store.find(Feedback, tenant, where=where, limit=None)))
+    return _freeze(parts, tenant, name, build.from_demonstrations(shown))
+
+
+def _has_text(said: Turn | Feedback) -> bool:
+    """Nothing is learned from what was kept without its words, or has lost them since."""
+    return said.capture is not Capture.METADATA
 
 
 def _freeze(parts: Parts, tenant: TenantId, name: str, rows: Sequence[Row]) -> Dataset:
@@ -1078,6 +1111,35 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
         # Also when the alert is known: who raised it may have died before this line.
         roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
     return found
+
+
+# -- afterwards: nothing is kept for longer than its tenant wants ---------------------------------------------
+
+
+def purge_old(parts: Parts, tenant: TenantId, *, actor: str, dry_run: bool = False) -> Purged:
+    """What is older than the tenant's retention goes, in commits of many; each is an act that holds counts only.
+
+    What somebody changes at this very moment stays until the next time. `dry_run` counts and takes nothing.
+    """
+    before = retention.cutoff(parts.capture, tenant, parts.clock.now())
+    purged = Purged(before=before)
+    for batch in () if before is None else purging.due(parts.store, parts.views, tenant, before):
+        counted = Purged.of(batch.drop, [one for one, _ in batch.swap])
+        done = Act(
+            tenant=tenant,
+            at=parts.clock.now(),
+            actor=actor,
+            verb="records.purged",
+            subject=Ref(kind="tenant", id=tenant),
+            detail={"gone": counted.gone, "bare": counted.bare},
+        )
+        if not dry_run:
+            try:
+                parts.store.commit(replace(batch, acts=(done,)))
+            except Conflict:
+                continue
+        purged = purged.and_also(counted)
+    return purged
 
 
 # -- shared by the stops -------------------------------------------------------------------------------------

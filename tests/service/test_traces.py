@@ -9,6 +9,7 @@ import sys
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,14 +27,18 @@ from starlette.testclient import TestClient
 
 from foreign import CHAT, TRACE, annotation, event, otlp, said, span
 from heedful.domain.access import Scope
+from heedful.domain.capture import Capture
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Feedback, Rating, Thumbs
 from heedful.domain.ids import TenantId
 from heedful.domain.models import Policy
+from heedful.feedback.settings import CaptureSettings
 from heedful.road import Parts
+from heedful.service.api import build
 from heedful.service.traces import unpacked
+from parts import make_parts
 
-from .conftest import KeyFor, asked, local
+from .conftest import KeyFor, QuietLoop, asked, local
 
 T = TenantId("default")
 PROTOBUF = {"content-type": "application/x-protobuf"}
@@ -450,3 +455,26 @@ def _request() -> Any:
     for name, text in (("gen_ai.operation.name", "chat"), ("gen_ai.input.messages", said("Hi"))):
         made.attributes.add(key=name).value.string_value = text
     return request
+
+
+# -- what a tenant does not want kept ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("level", [Capture.REDACTED, Capture.METADATA])
+def test_what_a_tenant_does_not_want_kept_is_not_written_down(tmp_path: Path, level: Capture) -> None:
+    made = make_parts(tmp_path, capture=CaptureSettings(default=level))
+    client = local(build(made, QuietLoop(made)))
+    secret = said("My card is 4111 1111 1111 1111, mail me at ann@mail.example.")
+    thought = annotation("note", explanation="ask ann@mail.example", annotator_kind="HUMAN")
+    call = span({**CHAT, "gen_ai.input.messages": secret, **thought}, id="b" * 16, parent="a" * 16)
+    assert partial(client.post("/v1/traces", json=otlp(call))) == (0, "")
+    agent = span({**AGENT, "gen_ai.agent.name": "triage"}, id="a" * 16)
+    assert partial(client.post("/v1/traces", json=otlp(agent))) == (0, "")
+    turn = one_turn(made)
+    (heard,) = made.store.find(Feedback, T)
+    assert (turn.capture, turn.agent, turn.id[-16:]) == (level, "triage", "b" * 16)
+    made.store.close()
+    written = b"".join(file.read_bytes() for file in tmp_path.glob("heedful.db*"))
+    assert b"4111" not in written
+    assert b"ann@mail" not in written
+    assert heard.turn == turn.id

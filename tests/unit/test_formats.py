@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foreign import BEGAN, CHAT, annotation, event, otlp, said, span
+from heedful.domain.capture import Capture
 from heedful.domain.content import ImagePart, TextPart
 from heedful.domain.episode import EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Completion, Correction, Flag, Form, Rating, Source, Thumbs
@@ -239,6 +240,7 @@ def test_content_in_events_is_found(events: list[Any]) -> None:
 def test_a_call_whose_content_was_not_captured_is_still_a_turn() -> None:
     (turn,) = traced(span({"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"})).turns
     assert (turn.request, turn.answer, turn.latency) == ((), "", 1.5)
+    assert turn.capture is Capture.METADATA  # nobody may take its silence for an answer
 
 
 def test_structured_content_and_several_answers_are_understood() -> None:

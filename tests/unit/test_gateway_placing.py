@@ -62,7 +62,7 @@ def saying(words: str) -> list[dict[str, Any]]:
 
 def noted(*turns: Turn, most: int = 100) -> Placing:
     placing = Placing(most=most)
-    placing.note(turns)
+    placing.note(asked(), turns)
     return placing
 
 
@@ -100,6 +100,22 @@ def test_a_call_id_that_two_turns_had_joins_nothing() -> None:
     placing = noted(turn("t1", "call_0"), turn("t2", "call_0", episode="f"))
     assert placing.placed(asked(*calling("call_0"), episode=None)).episode == "minted"
     assert placing.placed(asked(*calling("call_0"), episode="f")).parent == "t2"
+
+
+def test_the_whole_conversation_joins_a_request_without_an_episode_to_its_own() -> None:
+    placing = noted(turn("t1", agent="billing", answer="Hello."))
+    placed = placing.placed(asked(*saying("Hello."), episode=None))
+    assert (placed.episode, placed.named, placed.parent) == ("e", True, "t1")
+    assert placing.placed(asked(*saying("Hello."), episode=None, user="ada")).episode == "minted"
+    assert placing.placed(asked(*saying("Hello."), episode=None, agent="sales")).episode == "minted"
+
+
+def test_two_conversations_that_are_alike_so_far_join_nothing() -> None:
+    placing = noted(
+        turn("t1", agent="billing", answer="Hello."),
+        turn("t2", agent="billing", answer="Hello.", episode="f"),
+    )
+    assert placing.placed(asked(*saying("Hello."), episode=None)).episode == "minted"
 
 
 def test_calls_of_two_turns_at_once_join_nothing() -> None:

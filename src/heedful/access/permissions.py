@@ -36,7 +36,8 @@ class Action(StrEnum):
     MEND = "replay and purge dead letters"
     AUDIT = "see the audit log"
     KEYS = "issue, rotate and revoke keys"
-    TENANTS = "issue keys of another tenant"
+    TENANTS = "issue keys of another tenant, or purge it"
+    PURGE = "remove what was kept long enough"
     OPERATE = "see the metrics of the whole server"
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from heedful.domain.capture import Capture
 from heedful.domain.content import Json, Message, Sampling, Tokens, ToolCall, Usage
 from heedful.domain.guard import Ruling
 from heedful.domain.ids import (
@@ -99,6 +100,7 @@ class Episode:
     outcome: float | None = None  # shared by all its agents, 0 to 1
     world: World | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    capture: Capture = field(default=Capture.FULL, metadata={"stamp": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +135,7 @@ class Turn:
     world: World | None = None  # the surroundings at this turn, when they change
     purpose: Purpose = Purpose.LIVE
     metadata: Mapping[str, str] = field(default_factory=dict)
+    capture: Capture = field(default=Capture.FULL, metadata={"stamp": True})
 
 
 def addressees(turns: Sequence[Turn]) -> Mapping[TurnId, str | None]:

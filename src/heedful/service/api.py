@@ -26,6 +26,7 @@ from heedful.service import (
     overwatch,
     records,
     releases,
+    retention,
     sources,
     traces,
     widget,
@@ -54,6 +55,7 @@ ROUTES: tuple[Route, ...] = (
     *releases.ROUTES,
     *records.ROUTES,
     *keys.ROUTES,
+    *retention.ROUTES,
     *overwatch.ROUTES,
 )
 
@@ -94,7 +96,7 @@ def build(
         recorder,
     )
     prices = {name: upstream.prices for name, upstream in settings.inference.upstreams.items()}
-    gateway = Gateway(service, settings.gateway, prices)
+    gateway = Gateway(service, settings.gateway, prices, signs=settings.feedback.signs)
     joiner = Joiner(parts)
 
     @asynccontextmanager
@@ -104,12 +106,12 @@ def build(
                 await stack.enter_async_context(lifespan(app))
             service.recorder.start()
             stack.push_async_callback(asyncio.to_thread, service.recorder.stop)
+            stack.push_async_callback(asyncio.to_thread, gateway.noticing.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
             await asyncio.to_thread(sources.remembered, parts, heard)
             joiner.start()
             stack.callback(joiner.stop)
-            stack.callback(ingest.collector.close)
             yield
 
     app = House(

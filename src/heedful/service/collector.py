@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -40,38 +40,41 @@ class Waiting:
     done: asyncio.Future[list[Heard]]
 
 
-class Collector:
-    """Lives on one event loop, which is the one that first asks."""
+class Seen:
+    """Targets that were here lately: what a turn is never changes."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._turns: Recent[Target] = Recent()
-        self._episodes: Recent[bool] = Recent()
-        self._ready: deque[Waiting] = deque()
-        self._unknown: deque[Waiting] = deque()
-        self._looking = False
-        self._going = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._bell: Bell | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="heedful-targets")
+    def __init__(self) -> None:
+        self.turns: Recent[Target] = Recent()
+        self.episodes: Recent[bool] = Recent()
 
     def answered(self, turns: Sequence[Turn]) -> None:
-        """Turns that just were answered: feedback on them needs no look-up, and may come before the disk has them."""
+        """These just were: feedback on them needs no look-up, and may come before the disk has them."""
         for turn in turns:
-            self._turns.add((turn.tenant, turn.id), Target(turn.episode, turn.policy))
-            self._episodes.add((turn.tenant, turn.episode), True)
+            self.turns.add((turn.tenant, turn.id), Target(turn.episode, turn.policy))
+            self.episodes.add((turn.tenant, turn.episode), True)
 
     def forget(self) -> None:
         """Look everything up again: something was dropped."""
-        self._turns.clear()
-        self._episodes.clear()
+        self.turns.clear()
+        self.episodes.clear()
+
+
+class Collector:
+    """Of one event loop: everything but the look-ups and the commits happens on it."""
+
+    def __init__(self, parts: Parts, seen: Seen, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._parts = parts
+        self._turns, self._episodes = seen.turns, seen.episodes
+        self._bell = Bell(loop)
+        self._ready: deque[Waiting] = deque()  # whose targets are known, as far as they are here
+        self._unknown: deque[Waiting] = deque()
+        self._looking = False
+        self._going = False
 
     async def hear(self, tenant: TenantId, said: Sequence[Feedback]) -> list[Heard]:
         """As `road.hear`, for feedback without judgements."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._bell = loop, Bell(loop)
-        waiting = Waiting(tenant, said, loop.create_future())
+        waiting = Waiting(tenant, said, self.loop.create_future())
         if self._known(waiting):
             self._ready.append(waiting)
             self._go()
@@ -79,9 +82,6 @@ class Collector:
             self._unknown.append(waiting)
             self._look()
         return await waiting.done
-
-    def close(self) -> None:
-        self._threads.shutdown()
 
     # -- what it is about --------------------------------------------------------------------------------
 
@@ -97,19 +97,17 @@ class Collector:
         return True
 
     def _look(self) -> None:
-        if self._looking or not self._unknown or self._loop is None:
-            return
-        self._looking = True
-        self._loop.call_soon(self._ask)  # those of this pass come along
+        if self._unknown and not self._looking:
+            self._looking = True
+            self.loop.call_soon(self._ask)  # those of this pass come along
 
     def _ask(self) -> None:
-        assert self._loop is not None
         some, pieces = [], 0
         while self._unknown and pieces < 2 * MOST:
             some.append(self._unknown.popleft())
             pieces += len(some[-1].said)
         asked = _by_tenant(some)
-        looked = self._loop.run_in_executor(self._threads, _looked, self._parts, asked)
+        looked = self.loop.run_in_executor(None, _looked, self._parts, asked)
         looked.add_done_callback(partial(self._found, some))
 
     def _found(self, some: Sequence[Waiting], looked: asyncio.Future[dict[TenantId, Targets]]) -> None:
@@ -137,9 +135,9 @@ class Collector:
     # -- on its way to the store -------------------------------------------------------------------------
 
     def _go(self) -> None:
-        if not self._going and self._loop is not None:
+        if not self._going:
             self._going = True
-            self._loop.call_soon(self._send)
+            self.loop.call_soon(self._send)
 
     def _send(self) -> None:
         """A batch for the store, of one tenant; what is left has the next pass."""
@@ -162,7 +160,6 @@ class Collector:
         if hearing.kept is None:
             self._tell(some, hearing)
         else:
-            assert self._bell is not None
             hearing.kept.add_done_callback(self._bell.ringer(partial(self._tell, some, hearing)))
 
     def _targets(

@@ -22,9 +22,10 @@ T = TypeVar("T")
 
 def begin_episode(visit: Visiting, episode: EpisodeIn) -> Response:
     """A task begins. Needed only when there is more to say about it than its first turn does."""
-    new = episode.to_domain(
+    said = episode.to_domain(
         tenant=visit.tenant, id=episode.id or visit.parts.mint("episode"), at=visit.parts.clock.now()
     )
+    new = road.captured(visit.parts, said)
     kept, fresh = keep_once(visit, new, lambda there: replace(new, started_at=there.started_at))
     return reply(kept, status=201 if fresh else 200)
 

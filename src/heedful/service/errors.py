@@ -71,6 +71,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HeedfulError, _ours)
     app.add_exception_handler(RequestValidationError, _pydantics)
     app.add_exception_handler(HTTPException, _starlettes)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    return unforeseen()
 
 
 async def _ours(request: Request, error: Exception) -> Response:

@@ -27,7 +27,7 @@ from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotAllowe
 from heedful.feedback.metrics import declared
 from heedful.road import Heard, Parts
 from heedful.service import body, errors
-from heedful.service.collector import Collector
+from heedful.service.collector import Collector, Seen
 from heedful.service.floor import Floor
 from heedful.service.front import Arrival, HotRoute, Reply
 from heedful.service.metrics import Metrics
@@ -55,7 +55,8 @@ class Ingest:
         self._metrics = metrics
         self._sources = sources
         self._floor = floor
-        self.collector = Collector(parts)
+        self.seen = Seen()
+        self._collector: Collector | None = None
 
     def routes(self) -> tuple[HotRoute, ...]:
         return (HotRoute(method="POST", path="/v1/feedback", action=Action.SAY, handler=self._arrived),)
@@ -123,10 +124,16 @@ class Ingest:
             return []
         if any(one.said.judgement is not None for one in pieces):
             return await asyncio.to_thread(_judged, self._parts, caller, pieces)
-        heard = await self.collector.hear(caller.tenant, [one.said for one in pieces])
+        heard = await self._here().hear(caller.tenant, [one.said for one in pieces])
         if any(isinstance(one.error, Conflict) for one in heard):
             return await asyncio.to_thread(_undated, self._parts, caller, pieces, heard)
         return heard
+
+    def _here(self) -> Collector:
+        loop = asyncio.get_running_loop()
+        if self._collector is None or self._collector.loop is not loop:
+            self._collector = Collector(self._parts, self.seen, loop)
+        return self._collector
 
     def _count(self, caller: Caller, good: Sequence[Read], heard: Sequence[Heard], unread: int) -> None:
         kinds = Counter(
@@ -192,11 +199,7 @@ def _id_of(raw: Any) -> str | None:
 
 
 def _status(heard: Heard) -> str:
-    if heard.error is not None:
-        return "error"
-    if not heard.kept:
-        return "duplicate"
-    return "parked" if heard.parked else "kept"
+    return "error" if heard.error is not None else heard.standing
 
 
 def _result(id: str | None, what: Heard | HeedfulError) -> dict[str, Any]:

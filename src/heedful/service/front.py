@@ -124,6 +124,8 @@ class Front:
             await visit.respond(errors.answer(error), receive)
         except Exception:
             log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
+            if visit.status == 500:  # it was said already
+                return
             if visit.status:
                 raise
             await visit.respond(errors.unforeseen(), receive)
@@ -174,6 +176,8 @@ class Front:
         message = await receive()
         if not message.get("more_body"):
             body: bytes = message.get("body", b"")
+            if len(body) > self._body_limit:  # in one piece, and without having said how long it is
+                raise self._too_large()
             return body
         try:
             async with asyncio.timeout(self._body_seconds):

@@ -23,7 +23,7 @@ from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Completion, Efficiency, Feedback, Flag, Rating, Thumbs
 from heedful.domain.ids import AgentId, EpisodeId, TenantId, TurnId
 from heedful.errors import HeedfulError, InvalidInput, NotAllowed
-from heedful.feedback.formats.found import MODEL, Found, Problem, Reading, in_time, policy_id
+from heedful.feedback.formats.found import MODEL, Found, Problem, Reading, in_time, kept_of, policy_id
 from heedful.service import body
 from heedful.service.routes import Route, Visiting, reply
 from heedful.wire import (
@@ -185,18 +185,20 @@ class TurnImport(Shape):
 
     def to_domain(self, *, tenant: TenantId) -> Turn:
         agent = AgentId(self.agent)
+        request = tuple(one.to_domain() for one in self.request)
+        calls = tuple(ToolCall(**dict(call)) for call in self.tool_calls)
         return Turn(
             id=TurnId(self.id),
             tenant=tenant,
             episode=EpisodeId(self.episode),
             agent=agent,
             at=self.at,
-            request=tuple(one.to_domain() for one in self.request),
+            request=request,
             answer=self.answer,
             policy=policy_id(agent, self.model),
             index=self.index,
             sibling_of=None if self.sibling_of is None else TurnId(self.sibling_of),
-            tool_calls=tuple(ToolCall(**dict(call)) for call in self.tool_calls),
+            tool_calls=calls,
             addressee=self.addressee,
             parent=None if self.parent is None else TurnId(self.parent),
             agent_instance=self.agent_instance,
@@ -205,6 +207,7 @@ class TurnImport(Shape):
             latency=self.latency,
             usage=Usage(**dict(self.usage)),
             purpose=Purpose.IMPORTED,
+            capture=kept_of(request, self.answer, calls),
             metadata={**self.metadata, MODEL: self.model},
         )
 

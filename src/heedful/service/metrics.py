@@ -53,6 +53,11 @@ class Metrics:
             ("tenant",),
             registry=self._registry,
         )
+        self._unnoticed = Counter(
+            "heedful_conversations_unread",
+            "Conversations in which nobody looked for signs, because too many came.",
+            registry=self._registry,
+        )
         self.waiting = Gauge(
             "heedful_ingest_waiting", "Requests that wait for their commit.", registry=self._registry
         )
@@ -74,6 +79,9 @@ class Metrics:
 
     def turns(self, tenant: str, policy: str, arm: str, count: int) -> None:
         self._turns.labels(tenant, policy, arm).inc(count)
+
+    def unnoticed(self) -> None:
+        self._unnoticed.inc()
 
     def unrecorded(self, count: int) -> None:
         self._unrecorded.inc(count)

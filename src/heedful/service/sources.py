@@ -26,7 +26,7 @@ from heedful.road import Heard, Parts
 from heedful.service import body, errors
 from heedful.service.routes import Route, Visit, Visiting, known, reply
 from heedful.store import codec
-from heedful.wire import FeedbackIn, ListOf, ReplayIn
+from heedful.wire import FeedbackIn, Kept, ListOf, ReplayIn
 
 TOOK = frozenset({"kept", "duplicate", "parked"})
 
@@ -168,8 +168,8 @@ def replay_deadletter(visit: Visiting, id: str, how: ReplayIn | None = None) -> 
     letter = known(visit, DeadLetter, id)
     payload = letter.payload if how is None or how.payload is None else how.payload
     heard = replayed(visit.parts, visit.tenant, letter, payload, actor=visit.caller.actor)
-    visit.service.ingest.collector.forget()
-    return reply({"id": letter.id, "results": [_said(one) for one in heard]})
+    visit.service.ingest.seen.forget()
+    return reply({"id": letter.id, "results": [said(one) for one in heard]})
 
 
 def delete_deadletter(visit: Visiting, id: str) -> Response:
@@ -181,10 +181,10 @@ def delete_deadletter(visit: Visiting, id: str) -> Response:
 def replayed(parts: Parts, tenant: TenantId, letter: DeadLetter, payload: str, *, actor: str) -> list[Heard]:
     """As a person asks for it: what cannot even be read stays dead."""
     try:
-        said = understood(parts, tenant, payload)
+        pieces = understood(parts, tenant, payload)
     except HeedfulError as error:
         return [Heard(id=FeedbackId(letter.id), kept=False, error=error)]
-    return road.replay(parts, tenant, letter.id, said, actor=actor)
+    return road.replay(parts, tenant, letter.id, pieces, actor=actor)
 
 
 def understood(parts: Parts, tenant: TenantId, payload: str) -> list[Feedback]:
@@ -220,10 +220,10 @@ def _plain(letter: DeadLetter) -> dict[str, Any]:
     return {name: getattr(letter, name) for name in names}
 
 
-def _said(heard: Heard) -> dict[str, Any]:
+def said(heard: Heard) -> Kept:
+    """What became of one piece, as the wire says it."""
     error = None if heard.error is None else errors.describe(heard.error)
-    status = "error" if error else "parked" if heard.parked else "kept" if heard.kept else "duplicate"
-    return {"id": heard.id, "status": status, "error": error}
+    return Kept(id=heard.id, status="error" if error else heard.standing, error=error)
 
 
 ROUTES = (

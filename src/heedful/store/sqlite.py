@@ -150,6 +150,7 @@ _WRITER = (
     "journal_mode=wal",
     "synchronous=full",  # a commit returns when the log is on the disk
     "wal_autocheckpoint=0",
+    "secure_delete=on",  # what is removed or replaced is overwritten, not only let go of
     "cache_size=-64000",
     "temp_store=memory",
 )

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
+from heedful.domain.capture import Capture
+from heedful.domain.content import Message, ToolCall
 from heedful.domain.episode import Episode, Purpose, Turn
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import ID_PATTERN, AgentId, PolicyId, TenantId, TurnId
@@ -171,6 +173,11 @@ def placed(
         else:
             said.append(replace(one, episode=None) if one.turn is not None else one)
     return said, problems
+
+
+def kept_of(request: Sequence[Message], answer: str, calls: Sequence[ToolCall]) -> Capture:
+    """How much of a turn there is: many instrumentations do not tell what was said."""
+    return Capture.FULL if request or answer or calls else Capture.METADATA
 
 
 def in_time(at: datetime, reading: Reading) -> datetime:

@@ -34,6 +34,7 @@ from heedful.feedback.formats.found import (
     Reading,
     foreign,
     in_time,
+    kept_of,
     named,
     policy_id,
 )
@@ -419,6 +420,7 @@ def _of_draft(draft: _Draft, trace: _Trace, reading: Reading) -> Iterator[Turn]:
             latency=round(seconds, 6) if seconds > 0 else None,
             usage=call.usage if len(call.answers) == 1 else replace(call.usage, answer_tokens=None),
             purpose=Purpose.IMPORTED,
+            capture=kept_of(call.request, answer.text, answer.tool_calls),
             metadata={name: value[:LONGEST_VALUE] for name, value in kept.items()},
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from heedful import road
 from heedful.access.permissions import Action
 from heedful.dialect import chat, responses
 from heedful.dialect.chat import Wire
@@ -32,6 +33,7 @@ from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
+from heedful.service.gateway.noticing import Noticing
 from heedful.service.gateway.placing import Placing
 from heedful.service.gateway.repeats import Repeats
 from heedful.service.gateway.spending import Spending
@@ -59,7 +61,12 @@ class Answered:
 
 class Gateway:
     def __init__(
-        self, service: Service, settings: GatewaySettings, prices: Mapping[str, Mapping[str, Price]]
+        self,
+        service: Service,
+        settings: GatewaySettings,
+        prices: Mapping[str, Mapping[str, Price]],
+        *,
+        signs: bool = True,
     ) -> None:
         self._service = service
         self._parts: Parts = service.parts
@@ -70,6 +77,8 @@ class Gateway:
         self._memory = Memory()
         self._spending = Spending(service.parts)
         self._placing = Placing()
+        self._signs = signs
+        self.noticing = Noticing(service.parts, self._placing, service.metrics)
         self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
@@ -266,7 +275,7 @@ class Gateway:
                 f"previous_response_id names response {previous!r}, which is not known here",
                 field="previous_response_id",
             )
-        return said_of(turn)
+        return said_of(turns.with_text(turn))
 
     async def _turns(
         self,
@@ -287,7 +296,7 @@ class Gateway:
                 latency=latency,
                 price=self._price(found),
                 rulings=rulings,
-                keep=self._bytes,
+                keep=self._bytes if road.keeps_bytes(self._parts, asked.tenant) else None,
             )
 
         with_bytes = chat.has_bytes(asked.chat["messages"])  # they go to the disk first
@@ -307,11 +316,13 @@ class Gateway:
         entry = self._recorder.keep(made, episode, named=asked.named)
         if entry is None:
             return False
-        self._service.ingest.collector.answered(made)
+        self._service.ingest.seen.answered(made)
         self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
-        self._placing.note(made)
+        self._placing.note(asked, made)
+        if self._signs:
+            self.noticing.notice(asked, made[0])
         arm = made[0].allocation.arm if made[0].allocation else "live"
         self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
         if self._settings.record == "store":
@@ -332,7 +343,7 @@ class Gateway:
         if not turns.same_request(known, asked):
             raise Conflict(f"turn {id!r} answered another request: use a new id", field="heedful.turn")
         others = await asyncio.to_thread(store.find, Turn, tenant, where={"sibling_of": id})
-        every = (known, *sorted(others, key=lambda turn: turn.index))
+        every = tuple(map(turns.with_text, (known, *sorted(others, key=lambda turn: turn.index))))
         return Answered(every, turns.reply_of_turns(every))
 
 

@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from heedful.dialect.chat import Wire
 from heedful.domain.episode import Turn
-from heedful.domain.ids import AgentId, EpisodeId, TenantId
+from heedful.domain.ids import AgentId, EpisodeId, TenantId, TurnId
 from heedful.service.gateway.asking import Asked, Place
 
 MOST = 20_000  # answers that are known again, and episodes with calls that wait
@@ -33,8 +33,9 @@ class Placing:
     def __init__(self, *, most: int = MOST) -> None:
         self._most = most
         self._in_episode: OrderedDict[tuple[TenantId, EpisodeId, Mark], Place] = OrderedDict()
-        # Calls alone, for requests that name no episode. None: two turns had it, so it says nothing.
-        self._anywhere: OrderedDict[tuple[TenantId, str], Place | None] = OrderedDict()
+        # For requests that name no episode: by a call alone, or by the whole conversation up to the answer.
+        # None: two turns had it, so it says nothing.
+        self._anywhere: OrderedDict[tuple[TenantId, Mark], Place | None] = OrderedDict()
         self._waiting: OrderedDict[tuple[TenantId, EpisodeId], dict[str, AgentId]] = OrderedDict()
 
     def placed(self, asked: Asked) -> Asked:
@@ -50,32 +51,51 @@ class Placing:
             asked = replace(asked, parent=before.turn)
         return replace(asked, to=to)
 
-    def note(self, turns: Sequence[Turn]) -> None:
-        """Answers that are on record now."""
+    def turn_of(self, asked: Asked, said: Wire) -> TurnId | None:
+        """The turn of the request's episode that said this, if it is known."""
+        place = self._in_its_episode(asked, said)
+        return None if place is None else place.turn
+
+    def note(self, asked: Asked, turns: Sequence[Turn]) -> None:
+        """Answers to the request, that are on record now."""
+        begun = _whole(asked, asked.chat["messages"])
         for turn in turns:
             place = Place(turn.id, turn.episode)
             for mark in _marks(turn.answer, (call.id for call in turn.tool_calls)):
                 _put(self._in_episode, (turn.tenant, turn.episode, mark), place, self._most)
+            going_on = (*begun, _spoken(turn.answer, [call.id for call in turn.tool_calls]))
+            self._known_anywhere(turn.tenant, ("all", hash(going_on)), place)
             for call in turn.tool_calls:
-                known = (turn.tenant, call.id)
-                _put(self._anywhere, known, None if known in self._anywhere else place, self._most)
+                self._known_anywhere(turn.tenant, ("call", call.id), place)
                 if call.id and not call.name.startswith(HANDING_OVER):
                     waiting = self._waiting.setdefault((turn.tenant, turn.episode), {})
                     waiting[call.id] = turn.agent
             while len(self._waiting) > self._most:
                 self._waiting.popitem(last=False)
 
+    def _known_anywhere(self, tenant: TenantId, mark: Mark, place: Place) -> None:
+        known = (tenant, mark)
+        _put(self._anywhere, known, None if known in self._anywhere else place, self._most)
+
     def _before(self, asked: Asked, last: Wire) -> Place | None:
         """The turn whose answer this was."""
-        calls = _call_ids(last)
-        for mark in _marks(_words(last), calls):
+        found = self._in_its_episode(asked, last)
+        if found is not None or asked.named:
+            return found
+        places = {self._anywhere.get((asked.tenant, ("call", id))) for id in _call_ids(last)}
+        if not places:
+            messages = asked.chat["messages"]
+            until = max(n for n, message in enumerate(messages) if message["role"] == "assistant") + 1
+            mark = ("all", hash(_whole(asked, messages[:until])))
+            places = {self._anywhere.get((asked.tenant, mark))}
+        return places.pop() if len(places) == 1 else None
+
+    def _in_its_episode(self, asked: Asked, said: Wire) -> Place | None:
+        for mark in _marks(words(said), _call_ids(said)):
             found = self._in_episode.get((asked.tenant, asked.episode, mark))
             if found is not None:
                 return found
-        if asked.named:
-            return None
-        places = {self._anywhere.get((asked.tenant, id)) for id in calls}
-        return places.pop() if len(places) == 1 else None
+        return None
 
     def _others_wait(self, asked: Asked, results: Iterable[str]) -> bool:
         """Whether another agent of the episode called something and has not heard of it: it may be this answer."""
@@ -105,7 +125,21 @@ def _call_ids(message: Wire) -> list[str]:
     return [str(call["id"]) for call in message.get("tool_calls") or () if call.get("id")]
 
 
-def _words(message: Wire) -> str:
+def _whole(asked: Asked, messages: Sequence[Wire]) -> tuple[object, ...]:
+    """A conversation, and whose it is, as far as two of them are told apart by it."""
+    said = [
+        _spoken(words(one), _call_ids(one)) if one["role"] == "assistant" else (one["role"], words(one))
+        for one in messages
+    ]
+    return (asked.agent, asked.key, asked.context.user, *said)
+
+
+def _spoken(said: str, calls: Sequence[str]) -> tuple[object, ...]:
+    return ("assistant", said, *calls)
+
+
+def words(message: Wire) -> str:
+    """All text of a message."""
     content = message.get("content") or ""
     return content if isinstance(content, str) else "".join(part.get("text") or "" for part in content)
 

@@ -10,6 +10,8 @@ from heedful.domain.content import Answer, Message, Usage
 from heedful.domain.episode import Turn
 from heedful.domain.guard import Ruling
 from heedful.domain.ids import TurnId
+from heedful.errors import Conflict
+from heedful.feedback import capture
 from heedful.inference.openai_http import Price
 from heedful.road import Parts
 from heedful.service.gateway.allotting import Allotted
@@ -83,7 +85,18 @@ def _spend(answers: Sequence[Answer], usage: Mapping[str, int], price: Price | N
 def same_request(turn: Turn, asked: Asked) -> bool:
     """Whether the turn answered this very request."""
     request: tuple[Message, ...] = chat.messages_of(asked.chat["messages"], keep=None)
-    return turn.agent == asked.agent and tuple(m.text for m in turn.request) == tuple(m.text for m in request)
+    return turn.agent == asked.agent and capture.same_request(turn, request)
+
+
+def with_text(turn: Turn) -> Turn:
+    """The turn, if it can be said again as it was said the first time."""
+    if not capture.has_text(turn):
+        raise Conflict(
+            f"what turn {turn.id!r} said was kept only as {turn.capture} (capture.tenants): it cannot be said "
+            "again; ask with a new id, and send the conversation along",
+            field="heedful.turn",
+        )
+    return turn
 
 
 # -- an answer as it leaves ------------------------------------------------------------------------------
