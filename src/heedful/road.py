@@ -506,7 +506,10 @@ def _take_turns(
         policies = _unknown(parts, tenant, {one.policy: elsewhere.policy_of(one) for one in new})
         acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
         try:
-            told = (*(captured(parts, one) for one in begun), *(captured(parts, one) for one in new))
+            told: tuple[Any, ...] = (
+                *(captured(parts, one) for one in begun),
+                *(captured(parts, one) for one in new),
+            )
             parts.store.commit(Batch(add=(*policies, *told), acts=acts))
         except Conflict:
             continue  # somebody brings the same at this moment

@@ -19,11 +19,12 @@ from heedful.domain.capture import Capture
 from heedful.domain.content import Message, ToolCall
 from heedful.domain.episode import Episode, Purpose, Turn
 from heedful.domain.feedback import Feedback
-from heedful.domain.ids import ID_PATTERN, AgentId, PolicyId, TenantId, TurnId
+from heedful.domain.ids import ID_PATTERN, AgentId, EpisodeId, PolicyId, TenantId, TurnId
 from heedful.domain.models import External, Policy, Standing
 from heedful.errors import InvalidInput
 
 IMPORTED = "imported"  # the upstream of policies that answered elsewhere
+USER = "user"  # whom agents speak to when it is no agent
 MODEL = "model"  # under which a turn's metadata name the model
 RESPONSE = "gen_ai.response.id"  # and the answer, as the model's server named it
 LONGEST_VALUE = 4096  # characters of one value in the metadata
@@ -56,6 +57,22 @@ class Found:
 
     def __bool__(self) -> bool:
         return bool(self.episodes or self.turns or self.feedback or self.mended or self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Names:
+    """How foreign ids become ours."""
+
+    source: str
+    alone: bool = False  # a span's id is unique without its trace's
+
+    def turn(self, trace: str, span: str) -> TurnId:
+        return TurnId(foreign(self.source, span) if self.alone else foreign(self.source, trace, span))
+
+    def episode(self, trace: str, session: str | None) -> EpisodeId:
+        if session is not None:
+            return EpisodeId(foreign(self.source, "session", session))
+        return EpisodeId(foreign(self.source, trace))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

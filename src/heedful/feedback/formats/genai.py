@@ -15,11 +15,11 @@ from heedful.domain.episode import Turn
 from heedful.domain.ids import EpisodeId
 from heedful.errors import InvalidInput
 from heedful.feedback.formats import openinference, plain
-from heedful.feedback.formats.found import RESPONSE, Found, Reading
+from heedful.feedback.formats.found import RESPONSE, Found, Names, Reading
 from heedful.feedback.formats.messages import answers_of, finish_of, messages_of
 from heedful.feedback.formats.said import Opinion, Target
 from heedful.feedback.formats.spans import Call, Event, Seen, Span, heard
-from heedful.feedback.formats.weave import Names, woven
+from heedful.feedback.formats.weave import woven
 
 NAMES = Names(source="otlp")
 CALLS = frozenset({"chat", "text_completion", "generate_content", "completion", "responses", "message"})

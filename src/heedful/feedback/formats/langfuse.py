@@ -15,12 +15,12 @@ import orjson
 from heedful.domain.content import Sampling, Usage
 from heedful.errors import InvalidInput
 from heedful.feedback.formats import plain
-from heedful.feedback.formats.found import Found, Problem, Reading
+from heedful.feedback.formats.found import Found, Names, Problem, Reading
 from heedful.feedback.formats.items import Item, gathered
 from heedful.feedback.formats.messages import answer_of, answers_of, messages_of
 from heedful.feedback.formats.said import HUMAN, Opinion, Target
 from heedful.feedback.formats.spans import Call, Seen, Span, heard
-from heedful.feedback.formats.weave import Names, woven
+from heedful.feedback.formats.weave import woven
 
 NAMES = Names(source="langfuse")
 DEEPEST = 4  # a page of traces with observations in them is 2

@@ -25,6 +25,7 @@ from heedful.feedback.formats.found import (
     LONGEST_VALUE,
     MODEL,
     RESPONSE,
+    USER,
     Found,
     Problem,
     Reading,
@@ -39,7 +40,6 @@ from heedful.feedback.formats.messages import answer_of, messages_of
 SOURCE = "openai"
 WAITING = 100_000  # halves of a batch's lines that wait for their other half
 BYTES = 64 * 2**20  # that these may take
-USER = "user"
 CONVERSATION = ("conversation_id", "session_id", "thread_id", "episode", "heedful_episode")
 Json = Mapping[str, Any]
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from heedful.errors import InvalidInput
 from heedful.feedback.formats import genai, openinference, plain
-from heedful.feedback.formats.found import Found, Problem, Reading
+from heedful.feedback.formats.found import Found, Names, Problem, Reading
 from heedful.feedback.formats.items import Item, gathered
 from heedful.feedback.formats.said import Opinion, Target
 from heedful.feedback.formats.spans import Event, Heard, Seen, Span, heard
-from heedful.feedback.formats.weave import Names, woven
+from heedful.feedback.formats.weave import woven
 
 NAMES = Names(source="phoenix", alone=True)
 DEEPEST = 4  # a page of traces with spans in them is 2

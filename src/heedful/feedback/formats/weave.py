@@ -13,23 +13,24 @@ speak may be known only now. What was said in them never changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from heapq import heappop, heappush
 from typing import Any
 
-from heedful.domain.content import Answer
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import AgentId, EpisodeId, PersonId, ProductId, TurnId
 from heedful.errors import InvalidInput
-from heedful.feedback.formats import plain, said
+from heedful.feedback.formats import again, said
 from heedful.feedback.formats.found import (
     LONGEST_VALUE,
     MODEL,
     RESPONSE,
+    USER,
     Found,
+    Names,
     Problem,
     Reading,
     foreign,
@@ -42,28 +43,6 @@ from heedful.feedback.formats.said import Opinion
 from heedful.feedback.formats.spans import Call, Seen, Span
 
 DEEPEST = 16  # agents within agents; those further out are not looked at
-USER = "user"
-PLACE = (
-    "agent",
-    "scope",
-    "under",
-)  # of a turn in its trace, in its metadata: who acts, in and under which span
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """How foreign ids become ours."""
-
-    source: str
-    alone: bool = False  # a span's id is unique without its trace's
-
-    def turn(self, trace: str, span: str) -> TurnId:
-        return TurnId(foreign(self.source, span) if self.alone else foreign(self.source, trace, span))
-
-    def episode(self, trace: str, session: str | None) -> EpisodeId:
-        if session is not None:
-            return EpisodeId(foreign(self.source, "session", session))
-        return EpisodeId(foreign(self.source, trace))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +93,19 @@ def woven(
             continue
         problems += [Problem(where=span.where, reason=why) for why in seen.heard.troubles]
         traces.setdefault(span.trace, {}).setdefault(span.id, seen)
-    kept = {one.id: one for one in before if _goes_on(one, traces, names)}
-    for turn in [one for one in kept.values() if one.sibling_of is None]:
-        others = sorted(
-            (one for one in kept.values() if one.sibling_of == turn.id), key=lambda one: one.index
-        )
-        again, around = _again((turn, *others)), traces[turn.metadata["trace"]]
-        same = around.get(again.span.id)
-        if same is None or "agent" in turn.metadata:  # told a second time, it may be known less well
-            around[again.span.id] = again if same is None else replace(again, heard=same.heard)
+    kept = {one.id: one for one in before if again.goes_on(one, traces, names)}
+    for turns in again.together(kept.values()):
+        known, around = again.seen(turns), traces[turns[0].metadata["trace"]]
+        told = around.get(known.span.id)
+        if told is None or known.agent is not None:  # told a second time, it may be known less well
+            around[known.span.id] = known if told is None else replace(known, heard=told.heard)
     made = [_Trace(one, names, reading, kept) for one in traces.values()]
     for trace in made:
         trace.weave(problems)
     all, places = _turns(made, reading)
     turns = [one for one in all if one.id not in kept]
     feedback = list(_feedback(made, all, names, reading, problems, places))
-    pairs = ((kept[one.id], _mended(kept[one.id], one, kept, all)) for one in all if one.id in kept)
+    pairs = ((kept[one.id], again.mended(kept[one.id], one, kept, all)) for one in all if one.id in kept)
     return Found(
         episodes=tuple(_episodes(made, reading)),
         turns=tuple(turns),
@@ -137,71 +113,6 @@ def woven(
         mended=tuple((old, new) for old, new in pairs if old != new),
         problems=tuple(problems),
         places=places,
-    )
-
-
-def _goes_on(turn: Turn, traces: Container[str], names: Names) -> bool:
-    """Whether it is a turn that we made of a span of one of these traces."""
-    trace, span = turn.metadata.get("trace"), turn.metadata.get("span")
-    if trace is None or span is None or trace not in traces or turn.purpose is not Purpose.IMPORTED:
-        return False
-    return (turn.sibling_of or turn.id) == names.turn(trace, span)
-
-
-def _again(turns: Sequence[Turn]) -> Seen:
-    """A turn on record, with its siblings, as the span that they were."""
-    turn, told = turns[0], turns[0].metadata
-    return Seen(
-        span=Span(
-            trace=told["trace"],
-            id=told["span"],
-            name="",
-            where=f"turn {turn.id}",
-            parent=told.get("under"),
-            began=turn.at - timedelta(seconds=turn.latency or 0.0),
-            ended=turn.at,
-        ),
-        call=Call(
-            model=told.get(MODEL, "unknown"),
-            request=turn.request,
-            answers=tuple(
-                Answer(text=one.answer, finish=one.finish, tool_calls=one.tool_calls) for one in turns
-            ),
-        ),
-        agent=told.get("agent"),
-        scopes=_scopes(told.get("scopes")),
-    )
-
-
-def _scopes(told: str | None) -> tuple[tuple[str, str], ...]:
-    found = plain.parsed(told)
-    pairs = found if isinstance(found, list) else []
-    return tuple(
-        (one[0], one[1]) for one in pairs if isinstance(one, list) and list(map(type, one)) == [str, str]
-    )
-
-
-def _written(scopes: Sequence[tuple[str, str]]) -> str:
-    """As many as the metadata takes, the nearest first."""
-    kept = list(scopes)
-    while len(text := plain.as_text(kept)) > LONGEST_VALUE:
-        kept.pop()
-    return text
-
-
-def _mended(old: Turn, new: Turn, kept: Mapping[TurnId, Turn], all: Sequence[Turn]) -> Turn:
-    """The turn on record, where more is known of it now; nobody who was known is forgotten."""
-    guessed = {kept[one.id].agent for one in all if one.id in kept and kept[one.id].agent != one.agent}
-    known = old.addressee not in (None, USER) and old.addressee not in guessed
-    metadata = {name: one for name, one in old.metadata.items() if name not in PLACE}
-    told = "agent" in new.metadata
-    return replace(
-        old,
-        agent=new.agent if told else old.agent,
-        policy=new.policy if told else old.policy,
-        parent=new.parent or old.parent,
-        addressee=old.addressee if known else new.addressee,
-        metadata=metadata | {name: new.metadata[name] for name in PLACE if name in new.metadata},
     )
 
 
@@ -397,7 +308,7 @@ def _of_draft(draft: _Draft, trace: _Trace, reading: Reading) -> Iterator[Turn]:
         "trace": span.trace,
         "span": span.id,
         **({"agent": told} if told else {}),
-        **({"scopes": _written(context.scopes)} if context.scopes else {}),
+        **({"scopes": again.written(context.scopes)} if context.scopes else {}),
         **({"under": context.under} if context.under else {}),
     }
     for index, answer in enumerate(call.answers):
