@@ -464,7 +464,7 @@ def test_a_question_without_an_index_is_refused_and_says_what_can_be_asked(store
     for where in ({"answer": "no"}, {"latency": 1.0}, {"release": None}):
         with pytest.raises(InvalidInput):
             store.find(Turn, TENANT, where=where)
-    with pytest.raises(InvalidInput, match=r"found by agent, at, episode, policy"):
+    with pytest.raises(InvalidInput, match=r"found by agent, at, episode, key, policy"):
         store.find(Turn, TENANT, where={"answer": "no"})
 
 

@@ -34,6 +34,7 @@ from factories import (
     make_turn,
     make_violation,
 )
+from heedful.domain.content import Usage
 from heedful.domain.episode import Episode, Purpose, Turn
 from heedful.domain.feedback import Completion, Feedback, Source, Thumbs
 from heedful.domain.ids import (
@@ -95,6 +96,14 @@ def test_feedback_is_counted_by_source_since_a_time(store: SqlStore, views: View
     old, new = make_feedback(at=later(-5)), make_feedback(at=later(5))
     store.commit(Batch(add=(old, new, make_choice(at=NOW), make_violation(at=later(1)))))
     assert views.feedback_by_source(TENANT, NOW) == {"direct": 1, "expert": 1, "safety": 1}
+
+
+def test_what_a_keys_turns_cost_is_added_up_since_a_time(store: SqlStore, views: Views) -> None:
+    costs = [make_turn(key="hk_1", at=later(at), usage=Usage(spend=0.25)) for at in (-5, 1, 2)]
+    others = [make_turn(key="hk_2", usage=Usage(spend=9.0)), make_turn(key="hk_1", usage=Usage())]
+    store.commit(Batch(add=(*costs, *others)))
+    assert views.spent(TENANT, KeyId("hk_1"), NOW) == 0.5
+    assert views.spent(TENANT, KeyId("hk_3"), NOW) == 0.0
 
 
 def test_the_audit_log_is_counted(store: SqlStore, views: Views) -> None:
@@ -418,6 +427,7 @@ ASKED: dict[str, Callable[[Views], object]] = {
     "feedback_by_source": lambda views: views.feedback_by_source(TENANT, later(100)),
     "feedback_pulse": lambda views: views.feedback_pulse(TENANT),
     "feedback_tenants": lambda views: views.feedback_tenants(),
+    "spent": lambda views: views.spent(TENANT, KeyId("hk_1"), later(-100)),
     "audit_size": lambda views: views.audit_size(),
     "episode": lambda views: views.episode(TENANT, EpisodeId("e7")),
     "turns": lambda views: views.turns(TENANT),
