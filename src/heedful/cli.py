@@ -37,8 +37,10 @@ app = typer.Typer(
 )
 audit = typer.Typer(help="The log of acts: verify it, sign how it stands, read it.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: issue, list, rotate, revoke.", no_args_is_help=True)
+imports = typer.Typer(help="What happened elsewhere: yesterday's logs.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 app.add_typer(keys, name="keys")
+app.add_typer(imports, name="import")
 letters = typer.Typer(
     help="What came in and could not become what it should: list, show, replay, purge.", no_args_is_help=True
 )
@@ -63,6 +65,15 @@ class Kind(StrEnum):
     CYCLE = "cycle"
     RELEASE = "release"
     ALERT = "alert"
+
+
+class LogFormat(StrEnum):
+    """What can be imported, as `importing.FORMATS` has it."""
+
+    OPENAI_JSONL = "openai-jsonl"
+    LANGFUSE = "langfuse"
+    PHOENIX = "phoenix"
+    OTLP = "otlp"
 
 
 class WrongSettings(Misconfigured):
@@ -487,6 +498,42 @@ def _print_issued(issued: KeyIssued, json: bool) -> None:
         return
     typer.echo(issued.text)
     typer.echo(f"{issued.key.scope} key {issued.key.id}: keep it now, it is not shown again", err=True)
+
+
+@imports.command("episodes")
+def import_episodes(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Logs, read in this order; .gz too.")
+    ],
+    format: Annotated[LogFormat, typer.Option(help="Whose format they have.")],
+    agent: Annotated[str | None, typer.Option(help="Who acted, where the log names nobody.")] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Of scores that are not between 0 and 1."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; keep nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Episodes, turns and feedback out of others' logs. Importing again keeps nothing twice."""
+    from contextlib import ExitStack
+
+    from heedful import importing, printing
+
+    told = importing.told(context.obj.tenant, agent=agent, scales=scale or ())
+    with ExitStack() as stack:
+        taker: importing.Taker = importing.Nobody()
+        if not dry_run:
+            settings = context.obj.settings()
+            taker = stack.enter_context(importing.opened(settings, context.obj.tenant, context.obj.key))
+        progress = stack.enter_context(printing.progress(files, "importing"))
+        summary = importing.run(files, format.value, told, taker, progress=progress)
+    if json:
+        _print_json({"dry_run": dry_run, **summary.plain()})
+    else:
+        printing.show(*printing.imported(summary.plain(), dry_run=dry_run))
+    if summary.useless:
+        raise typer.Exit(1)
 
 
 Letter = Annotated[list[str], typer.Argument(metavar="ID...", help="Which ones.")]

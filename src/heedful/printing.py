@@ -7,12 +7,15 @@ nobody should be able to move a reader's cursor from inside a feedback form.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -47,6 +50,7 @@ from heedful.store.why import Group, Node, Why
 if TYPE_CHECKING:
     from heedful.wire import KeyOut, PurgedOut  # it takes a while to import, and only one page needs it
 
+BAR = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 SHORT = 96  # characters of somebody's words, unless all were asked for
 DEEPEST = 8  # turns nested in one another; longer conversations go on at that depth
 
@@ -443,6 +447,30 @@ def keys(found: Iterable[KeyOut], now: datetime) -> Table:
         whose = key.person or key.origin or ""
         rows.append((key.id, key.scope, clean(key.name), whose, state, when(key.created_at), until))
     return table(("key", "scope", "name", "of", "", "since", "until"), rows)
+
+
+def imported(said: Mapping[str, Any], *, dry_run: bool) -> list[Any]:
+    """What came of an import, and the first lines that gave nothing."""
+    kept = "would be read" if dry_run else "kept"
+    rows = [(kind, number(count), number(said["duplicates"][kind])) for kind, count in said["kept"].items()]
+    shown: list[Any] = [table(("", kept, "here already"), rows)]
+    if said["problems"]:
+        told = [(one["where"], clean(one["reason"], 300)) for one in said["first_problems"]]
+        more = said["problems"] - len(told)
+        shown.append(table((f"{number(said['problems'])} could not be used", "because"), told))
+        if more:
+            shown.append(Text(f"… and {number(more)} more"))
+    return shown
+
+
+@contextmanager
+def progress(files: Sequence[Path], what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on the standard error stream, for whoever sits before it: told of bytes, out of all of these files'."""
+    total = sum(path.stat().st_size for path in files if path.is_file())
+    out = Console(stderr=True)
+    with Progress(*BAR, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda bytes: bar.advance(task, bytes)
 
 
 def letters(found: Iterable[DeadLetter]) -> Table:

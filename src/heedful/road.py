@@ -11,6 +11,7 @@ import asyncio
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
@@ -53,10 +54,12 @@ from heedful.domain.release import Release, Stage, Step, Target, Unit, moved
 from heedful.domain.taxonomy import Taxonomy
 from heedful.domain.watch import Alert, Signal
 from heedful.engine.protocol import Engine, Progress
-from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
+from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotFound, Unavailable
 from heedful.evaluation import gates
 from heedful.feedback import capture, intake, retention
 from heedful.feedback import purge as purging
+from heedful.feedback.formats import found as elsewhere
+from heedful.feedback.formats.found import Found, Problem
 from heedful.feedback.metrics import Metrics
 from heedful.feedback.retention import Purged
 from heedful.feedback.settings import CaptureSettings
@@ -89,6 +92,7 @@ FIT_FROM = {  # files of a dataset -> what the fitting task calls them
 }
 CHUNK = 200  # records per commit where there are many
 JUDGING = ("choice", "correction", "violation")  # forms of feedback that a reward model learns from
+TRIES = 5  # to bring what others bring too
 AT_ONCE = 64  # questions that wait for inference together
 
 
@@ -137,6 +141,15 @@ class Heard:
         if not self.kept:
             return "duplicate"
         return "parked" if self.parked else "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What became of what was found elsewhere, counted by kind of record."""
+
+    kept: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    problems: tuple[Problem, ...] = ()
 
 
 # -- 0: an agent asks, a policy answers ----------------------------------------------------------------------
@@ -440,6 +453,83 @@ def purge(parts: Parts, tenant: TenantId, id: DeadLetterId, *, actor: str) -> De
 
 def _purge(parts: Parts, letter: DeadLetter, *, actor: str, verb: str) -> None:
     parts.store.commit(Batch(drop=(letter,), acts=(act(parts, letter.tenant, actor, verb, letter),)))
+
+
+def take_in(parts: Parts, tenant: TenantId, found: Found, *, actor: str, about_ours: bool = True) -> Taken:
+    """What happened elsewhere goes on record, once. What is here already is left as it is, unless the rest of its
+    trace says more of it; an answer that our own gateway gave is here already, under the id that its caller got.
+    `about_ours` lets feedback be about that.
+    """
+    ours = parts.store.get_many(Turn, tenant, sorted(elsewhere.responses(found)))
+    fresh = elsewhere.without(found, ours)
+    new = Counter({"episodes": 0, "turns": 0, "feedback": 0})
+    for turns in _chunks(fresh.turns):
+        new.update(_take_turns(parts, tenant, turns, fresh.episodes, actor))
+    for clearer in _chunks(fresh.mended):
+        _mend(parts, tenant, clearer, actor)
+    known = parts.store.get_many(Turn, tenant, sorted({one.turn for one in fresh.feedback if one.turn}))
+    episodes = sorted({one.episode for one in fresh.feedback if one.episode})
+    said, problems = elsewhere.placed(
+        fresh, known, parts.store.get_many(Episode, tenant, episodes), about_ours=about_ours
+    )
+    heard = [one for some in _chunks(said) for one in hear(parts, tenant, some, actor=actor)]
+    for one in heard:
+        if isinstance(one.error, Busy | Unavailable):
+            raise one.error  # nothing is lost by sending all of it again
+        if one.error is not None:
+            problems.append(Problem(where=found.places.get(one.id, one.id), reason=str(one.error)))
+        new["feedback"] += one.kept
+    told = {
+        "episodes": len({one.episode for one in found.turns}),
+        "turns": len(found.turns),
+        "feedback": sum(one.error is None for one in heard),
+    }
+    return Taken(
+        kept=dict(new),
+        duplicates={kind: max(0, count - new[kind]) for kind, count in told.items()},
+        problems=(*found.problems, *problems),
+    )
+
+
+def _take_turns(
+    parts: Parts, tenant: TenantId, turns: Sequence[Turn], episodes: Sequence[Episode], actor: str
+) -> Counter[str]:
+    """Those that are new, with their episodes and the policies that they name."""
+    homes = {one.id: one for one in episodes}
+    for _ in range(TRIES):
+        new = _unknown(parts, tenant, {one.id: one for one in turns})
+        if not new:
+            return Counter()
+        begun = _unknown(
+            parts, tenant, {one.episode: homes[one.episode] for one in new if one.episode in homes}
+        )
+        policies = _unknown(parts, tenant, {one.policy: elsewhere.policy_of(one) for one in new})
+        acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
+        try:
+            told: tuple[Any, ...] = (
+                *(captured(parts, one) for one in begun),
+                *(captured(parts, one) for one in new),
+            )
+            parts.store.commit(Batch(add=(*policies, *told), acts=acts))
+        except Conflict:
+            continue  # somebody brings the same at this moment
+        return Counter({"episodes": len(begun), "turns": len(new)})
+    raise Busy("others bring the same episodes at this moment: send them again")
+
+
+def _mend(parts: Parts, tenant: TenantId, clearer: Sequence[tuple[Turn, Turn]], actor: str) -> None:
+    """Of turns that came before their agent did it is now known whose they are."""
+    policies = _unknown(parts, tenant, {new.policy: elsewhere.policy_of(new) for _, new in clearer})
+    acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
+    with suppress(Conflict):  # whoever was faster knew as much, or the rest of the trace says it again
+        parts.store.commit(Batch(add=tuple(policies), swap=tuple(clearer), acts=acts))
+
+
+def _unknown(parts: Parts, tenant: TenantId, records: Mapping[Any, T]) -> list[T]:
+    if not records:
+        return []
+    there = parts.store.get_many(type(next(iter(records.values()))), tenant, sorted(records))
+    return [one for id, one in records.items() if id not in there]
 
 
 # -- 2: people are asked, and their answers are added up -----------------------------------------------------
@@ -913,6 +1003,8 @@ def release(
         raise Conflict(
             f"policy {policy!r} was refused ({new.notes.get('findings')}): release it with a reason, or not"
         )
+    if isinstance(new.body, External) and new.body.upstream == elsewhere.IMPORTED:
+        raise Conflict(f"policy {policy!r} answered elsewhere: it has no server here that could be released")
     now, before = parts.clock.now(), parts.store.find(Release, tenant, where={"agent": new.agent}, limit=None)
     known = duty.on_duty(before).get(new.agent)
     if known is not None and known.release is not None:

@@ -30,6 +30,7 @@ DOORS = [  # what is not in the API's table: method, path, action
     ("GET", "/e/ep/a/resolver/v1/models/resolver", Action.ANSWER),
     ("GET", "/v1/models", Action.ANSWER),
     ("GET", "/v1/models/resolver", Action.ANSWER),
+    ("POST", "/v1/traces", Action.WORK),
     ("GET", "/metrics", Action.OPERATE),
 ]
 OPEN = {"/healthz", "/readyz", "/openapi.json", "/widget.js"}

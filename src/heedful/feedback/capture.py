@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from heedful.domain.capture import Capture
 from heedful.domain.content import AudioPart, ImagePart, Message, TextPart, ToolCall
-from heedful.domain.episode import Episode, Turn, World
+from heedful.domain.episode import Episode, Purpose, Turn, World
 from heedful.domain.feedback import Correction, DeadLetter, Demonstration, Feedback, Flag, Form
 from heedful.guards.pii import Redactor, marked
 
@@ -29,6 +29,7 @@ Change = Callable[[str], str]
 WITHHELD = "[WITHHELD]"  # where a form of feedback cannot be without a text
 STRICTER = list(Capture)  # from left to right
 DEEPEST = 64  # levels of a JSON value; what lies deeper is dropped, because nobody can look through it
+ORIGIN = ("trace", "span", "scopes", "under", "agent", "model", "gen_ai.response.id")
 LONG = 10**7  # numbers from here on may be a card's or a telephone's
 
 # Ids, labels of ours and numbers: everything else that is a text was said by somebody.
@@ -221,9 +222,16 @@ def _bare_turn(turn: Turn) -> Turn:
         rulings=tuple(replace(ruling, reason=None) for ruling in turn.rulings),
         view=None if turn.view is None else replace(turn.view, actions=None),
         world=_bare_world(turn.world),
-        metadata={REQUEST: _lengths(turn.request), ANSWER: str(len(turn.answer))},
+        metadata={REQUEST: _lengths(turn.request), ANSWER: str(len(turn.answer)), **_origin(turn)},
         capture=Capture.METADATA,
     )
+
+
+def _origin(turn: Turn) -> dict[str, str]:
+    """Which call of which model it was elsewhere: ids and names of things, by which its trace is put together."""
+    if turn.purpose is not Purpose.IMPORTED:
+        return {}
+    return {name: turn.metadata[name] for name in ORIGIN if name in turn.metadata}
 
 
 def _bare_episode(episode: Episode) -> Episode:

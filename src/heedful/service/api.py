@@ -20,6 +20,7 @@ from heedful.service import (
     episodes,
     errors,
     feedback,
+    imports,
     keys,
     labeling,
     overwatch,
@@ -27,6 +28,7 @@ from heedful.service import (
     releases,
     retention,
     sources,
+    traces,
     widget,
 )
 from heedful.service.auth import Door
@@ -46,6 +48,7 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 ROUTES: tuple[Route, ...] = (
     *feedback.ROUTES,
+    *imports.ROUTES,
     *sources.ROUTES,
     *episodes.ROUTES,
     *labeling.ROUTES,
@@ -129,7 +132,7 @@ def build(
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=(*gateway.routes(), *ingest.routes()),
+        hot=(*gateway.routes(), *ingest.routes(), *traces.routes(parts)),
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
         requests_per_second=settings.server.requests_per_second,
