@@ -13,11 +13,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown
+from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown, Unavailable
 from heedful.service.body import invalid
 from heedful.wire import ErrorOut
 
 log = logging.getLogger("heedful.service")
+
+AWAY_SECONDS = 1.0  # until something that does not answer is asked again
 
 TYPES: Mapping[int, str] = {
     401: "authentication_error",
@@ -40,8 +42,8 @@ def code_of(kind: type[HeedfulError]) -> str:
 
 def answer(error: HeedfulError) -> Response:
     headers = {}
-    if isinstance(error, Busy):
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, Busy | Unavailable):
+        headers["retry-after"] = str(max(1, math.ceil(getattr(error, "retry_after", AWAY_SECONDS))))
     if isinstance(error, NotKnown):
         headers["www-authenticate"] = "Bearer"
     if error.status >= 500 and not isinstance(error, Busy):
