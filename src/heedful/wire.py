@@ -919,6 +919,13 @@ class ErrorOut(Shape):
     """invalid_input, not_found, conflict …: for programs."""
 
 
+class ErrorBody(Shape):
+    """The body of every error."""
+
+    error: ErrorOut
+    """What went wrong."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackOut(Feedback):
     """A piece of feedback as it was kept, and how it stands."""

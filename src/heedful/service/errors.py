@@ -10,6 +10,7 @@ from collections.abc import Mapping
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
@@ -101,10 +102,12 @@ async def _starlettes(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         ours: HeedfulError = NotFound(f"there is no {where}: /openapi.json has what there is")
     elif error.status_code == 405:
-        ours = InvalidInput(
-            f"{where} does not exist: the address takes {(error.headers or {}).get('allow', 'others')}"
-        )
+        allowed = Headers(error.headers or {}).get("allow", "")
+        ours = InvalidInput(f"{where} does not exist: the address takes {allowed or 'others'}")
         ours.status = 405
+        said = answer(ours)
+        said.headers["allow"] = allowed
+        return said
     else:
         ours = kinds.get(error.status_code, InvalidInput)(str(error.detail))
         ours.status = error.status_code
