@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     StrictBool,
     StringConstraints,
@@ -1127,7 +1128,7 @@ class ChatRequest(Foreign):
     """`POST /v1/chat/completions`. What is not named here goes on to the upstream as it is."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    messages: Annotated[tuple[ChatMessage, ...], FailFast(), Field(min_length=1)]
     n: Annotated[Whole, Field(ge=1, le=128)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=10)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None

@@ -153,6 +153,15 @@ def test_a_body_that_nobody_should_send(http: TestClient, document: Any, body: b
         check(answer, document[path]["post"]["responses"])
 
 
+def test_a_million_wrong_things_are_not_all_looked_at(http: TestClient) -> None:
+    chat = {"model": "resolver", "messages": [1] * 300_000}
+    assert http.post("/v1/chat/completions", json=chat).json()["error"]["param"] == "messages.0"
+    said = {"form": "choice", "shown": [1] * 300_000, "chosen": None}
+    answer = http.post("/v1/feedback", json={"turn": "turn_1", "said": said})
+    assert answer.status_code == 422
+    assert "300000 things" in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("type", TYPES)
 def test_a_content_type_that_is_not_json(http: TestClient, document: Any, type: str) -> None:
     for path in POSTS:

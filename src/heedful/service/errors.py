@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown, Unavailable
-from heedful.service.body import invalid
+from heedful.service.body import MANY, invalid
 from heedful.wire import ErrorOut
 
 log = logging.getLogger("heedful.service")
@@ -88,7 +88,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _pydantics(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = error.errors()
+    errors = error.errors()[:MANY]
     beside = [one for one in errors if one["loc"][0] != "body"]  # in the query or the address
     given = {one["loc"][1]: one["input"] for one in beside} if beside else error.body
     shown = [{**one, "loc": one["loc"][1:]} for one in beside or errors]

@@ -143,7 +143,7 @@ def get_sources(visit: Visiting) -> Response:
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[int, Query(ge=0)]
+After = Annotated[int, Query(ge=0, lt=2**63)]
 
 
 def get_parked(visit: Visiting, limit: Limit = 100, after: After = 0) -> Response:
