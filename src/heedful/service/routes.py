@@ -89,9 +89,7 @@ class Route:
     # For the documentation, where the handler's own types do not tell:
     takes: Any = None
     gives: Any = None
-    also: Mapping[int, Any] = field(
-        default_factory=dict, hash=False
-    )  # what else it gives when it went well, by status
+    also: Mapping[int, Any] = field(default_factory=dict, hash=False)  # by other statuses, when it went well
     refuses: tuple[int, ...] = ()  # with which errors, beyond those that its shape tells
 
 

@@ -52,7 +52,10 @@ WRITER = (
 
 
 class SqliteFile:
-    """What stands behind `read_only` is for trials of how a database fails: another driver, other habits."""
+    """The file at `path`, ours alone unless it is only read.
+
+    `via`, `pragmas` and `checkpoint_bytes` are for trials of a disk that fails (`bench/power_loss.py`).
+    """
 
     def __init__(
         self,
