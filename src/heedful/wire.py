@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     StrictBool,
     StringConstraints,
@@ -923,6 +924,13 @@ class ErrorOut(Shape):
     """invalid_input, not_found, conflict …: for programs."""
 
 
+class ErrorBody(Shape):
+    """The body of every error."""
+
+    error: ErrorOut
+    """What went wrong."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackOut(Feedback):
     """A piece of feedback as it was kept, and how it stands."""
@@ -1124,7 +1132,7 @@ class ChatRequest(Foreign):
     """`POST /v1/chat/completions`. What is not named here goes on to the upstream as it is."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    messages: Annotated[tuple[ChatMessage, ...], FailFast(), Field(min_length=1)]
     n: Annotated[Whole, Field(ge=1, le=128)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=10)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None

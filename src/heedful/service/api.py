@@ -23,6 +23,7 @@ from heedful.service import (
     imports,
     keys,
     labeling,
+    openapi,
     overwatch,
     records,
     releases,
@@ -35,7 +36,7 @@ from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.floor import Floor
 from heedful.service.front import Front
-from heedful.service.gateway import Gateway
+from heedful.service.gateway import INSIDE, Gateway
 from heedful.service.joiner import Joiner
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
@@ -127,6 +128,7 @@ def build(
     _health(app, service, floor)
     app.add_route(widget.PATH, widget.script, methods=["GET"])
     errors.install(app)
+    openapi.describe(app, inside=INSIDE)
     app.front = Front(
         app.behind,
         door=service.door,

@@ -25,6 +25,7 @@ from heedful.errors import InvalidInput, Malformed
 DEEPEST = 64  # objects and lists within one another
 LARGE = 1 << 16  # bytes, above which reading would hold up the event loop
 LONGEST_PATH = 200  # characters of a field's path that we repeat
+MANY = 1000  # things wrong with one body: to look at each of a million would hold up everybody else
 
 
 async def read(request: Request) -> Any:
@@ -195,4 +196,8 @@ def checked(shape: Any, given: Any) -> Any:
     try:
         return shape.model_validate(given)
     except ValidationError as error:
+        if error.error_count() > MANY:
+            raise InvalidInput(
+                f"{error.error_count()} things in it cannot be: send a part of it to hear which"
+            ) from None
         raise invalid(error.errors(include_url=False), given) from None

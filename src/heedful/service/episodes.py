@@ -88,6 +88,7 @@ ROUTES = (
         handler=begin_episode,
         status=201,
         gives=Episode,
+        also={200: Episode},
     ),
     Route(
         method="POST",
@@ -96,7 +97,13 @@ ROUTES = (
         handler=end_episode,
         gives=Episode,
     ),
-    Route(method="GET", path="/v1/episodes/{id:path}", action=Action.FOLLOW, handler=get_episode),
+    Route(
+        method="GET",
+        path="/v1/episodes/{id:path}",
+        action=Action.FOLLOW,
+        handler=get_episode,
+        gives=dict[str, Any],
+    ),
     Route(method="GET", path="/v1/turns/{id:path}", action=Action.READ_TEXT, handler=get_turn, gives=Turn),
 )
 

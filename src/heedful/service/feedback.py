@@ -319,7 +319,10 @@ ROUTES = (
         action=Action.SAY,
         handler=post_feedback,
         status=201,
-        gives=Kept | KeptMany,
+        takes=FeedbackIn | list[FeedbackIn],
+        gives=Kept,
+        also={200: Kept, 202: Kept, 207: KeptMany},
+        refuses=(404, 408),
     ),
     Route(
         method="GET",

@@ -143,7 +143,7 @@ def get_sources(visit: Visiting) -> Response:
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[int, Query(ge=0)]
+After = Annotated[int, Query(ge=0, lt=2**63)]
 
 
 def get_parked(visit: Visiting, limit: Limit = 100, after: After = 0) -> Response:
@@ -227,7 +227,7 @@ def said(heard: Heard) -> Kept:
 
 
 ROUTES = (
-    Route(method="GET", path="/v1/sources", action=Action.READ, handler=get_sources),
+    Route(method="GET", path="/v1/sources", action=Action.READ, handler=get_sources, gives=dict[str, Any]),
     Route(
         method="GET",
         path="/v1/parked",
@@ -235,12 +235,19 @@ ROUTES = (
         handler=get_parked,
         gives=ListOf[Parked],
     ),
-    Route(method="GET", path="/v1/deadletters", action=Action.READ, handler=get_deadletters),
+    Route(
+        method="GET",
+        path="/v1/deadletters",
+        action=Action.READ,
+        handler=get_deadletters,
+        gives=ListOf[dict[str, Any]],
+    ),
     Route(
         method="POST",
         path="/v1/deadletters/{id}/replay",
         action=Action.MEND,
         handler=replay_deadletter,
+        gives=dict[str, Any],
     ),
     Route(
         method="GET",
@@ -254,5 +261,6 @@ ROUTES = (
         path="/v1/deadletters/{id:path}",
         action=Action.MEND,
         handler=delete_deadletter,
+        gives=dict[str, Any],
     ),
 )

@@ -6,6 +6,6 @@
 (`repeats`).
 """
 
-from heedful.service.gateway.desk import Gateway
+from heedful.service.gateway.desk import INSIDE, Gateway
 
-__all__ = ["Gateway"]
+__all__ = ["INSIDE", "Gateway"]
