@@ -24,11 +24,13 @@ Json = dict[str, Any]
 REFUSALS: Mapping[int, str] = {
     400: "What came does not read, as JSON or as an address.",
     401: "No valid key came with the request: send one.",
+    402: "This key has spent its budget of this month.",
     403: "This key may not do that.",
     404: "There is no such thing in this tenant.",
     408: "The body did not come in time: send it again.",
     409: "What is there does not allow this now: read it, then decide.",
     413: "More than is taken in one piece.",
+    415: "It is in a form that is not read here: the message says which are.",
     422: "Something in it cannot be: `error.param` names the field.",
     429: "More than this key may send: wait as long as `Retry-After` says.",
     503: "Something does not answer or is full: wait as long as `Retry-After` says.",
@@ -103,7 +105,7 @@ _ANSWERS: tuple[Operation, ...] = (
         action=Action.ANSWER,
         takes=_shape(ChatRequest),
         gives={"application/json": ANY, "text/event-stream": {"type": "string"}},
-        refuses=(404, 408),
+        refuses=(402, 404, 408),
         declines=True,
     ),
     Operation(
@@ -113,7 +115,7 @@ _ANSWERS: tuple[Operation, ...] = (
         action=Action.ANSWER,
         takes={**ANY, "required": ["model", "input"]},
         gives={"application/json": ANY, "text/event-stream": {"type": "string"}},
-        refuses=(404, 408),
+        refuses=(402, 404, 408),
         declines=True,
     ),
     Operation(
@@ -140,6 +142,16 @@ _ANSWERS: tuple[Operation, ...] = (
         action=Action.ANSWER,
         gives={"application/json": ANY},
     ),
+)
+
+_TRACES = Operation(
+    method="post",
+    path="/v1/traces",
+    about="OpenTelemetry spans, as OTLP exporters send them (JSON, or protobuf, packed or not).",
+    action=Action.WORK,
+    takes=ANY,
+    gives={"application/json": ANY, "application/x-protobuf": {"type": "string", "format": "binary"}},
+    refuses=(408, 415),
 )
 
 _OF_THE_SERVER: tuple[Operation, ...] = (
@@ -180,6 +192,7 @@ def operations(inside: str) -> Iterator[Operation]:
     yield from _ANSWERS
     part = "As part of an episode, for clients that can only be given a base address."
     yield from (replace(one, path=inside + one.path, about=f"{one.about} {part}") for one in _ANSWERS)
+    yield _TRACES
     yield from _OF_THE_SERVER
 
 
