@@ -110,7 +110,7 @@ class Sender(asyncio.Protocol):
     def _next(self) -> None:
         request = next(self._load.requests, None)
         if request is None:
-            self._transport.close()  # type: ignore[attr-defined]
+            self._transport.close()
             return
         self._sent = time.perf_counter()
         self._transport.write(request)  # type: ignore[attr-defined]

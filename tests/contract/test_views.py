@@ -217,7 +217,7 @@ def test_what_came_since_leads_to_what_waits_for_it(store: SqlStore, views: View
     store.commit(Batch(add=tuple(turns[3:])))
     page, first = views.arrived(before, upto, 2)
     rest, second = views.arrived(page, upto)
-    came = [*((TENANT, one.id) for one in (*turns[:3], episode)), ("globex", "theirs")]
+    came = [*((TENANT, turn.id) for turn in turns[:3]), (TENANT, episode.id), ("globex", "theirs")]
     assert sorted([*first, *second]) == sorted(came)
     assert rest == upto
     parked = [make_parked(make_feedback(turn=turn.id)) for turn in turns]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
@@ -23,7 +23,7 @@ from heedful.feedback.metrics import MetricSettings
 from heedful.road import Parts
 from heedful.service.api import build
 from heedful.service.joiner import Joiner
-from heedful.settings import ServerSettings
+from heedful.settings import ServerSettings, Settings
 from heedful.store.protocol import Batch
 from heedful.store.sql import open_store
 from heedful.store.sqlite import driver
@@ -97,7 +97,8 @@ def test_the_same_id_with_other_words_is_a_conflict_at_any_time(
 ) -> None:
     piece = {"id": "early", "turn": "turn_1", "said": UP, "at": "2026-01-01T00:00:00Z"}
     assert http.post("/v1/feedback", json=piece).status_code == 202
-    for then in (lambda: None, lambda: answered(http, "turn_1"), joiner.look):
+    steps: list[Callable[[], object]] = [dict, lambda: answered(http, "turn_1"), joiner.look]
+    for then in steps:
         then()
         assert http.post("/v1/feedback", json=piece | {"said": DOWN}).status_code == 409
     (one,) = kept(parts)
@@ -253,7 +254,8 @@ def test_a_metric_lends_its_scale_and_refuses_what_was_not_declared(
 
 
 def test_below_the_disk_floor_nothing_is_taken_in_and_everybody_is_told(parts: Parts, tmp_path: Path) -> None:
-    app = build(parts, QuietLoop(parts), ServerSettings(disk_floor_mb=10**9), data=tmp_path)
+    settings = Settings(data=tmp_path, server=ServerSettings(disk_floor_mb=10**9))
+    app = build(parts, QuietLoop(parts), settings)
     http = local(app)
     for answer in (http.post("/v1/feedback", json={"turn": "t", "said": UP}), http.get("/readyz")):
         assert answer.status_code == 503
