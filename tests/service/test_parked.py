@@ -56,7 +56,9 @@ def joiner(parts: Parts) -> Joiner:
 
 
 def answered(http: TestClient, turn: str, episode: str = "episode_1") -> None:
+    """And in the store, where the joiner looks."""
     asked(http, heedful={"turn": turn, "episode": episode})
+    assert http.get(f"/v1/turns/{turn}").status_code == 200
 
 
 def kept(parts: Parts) -> list[Feedback]:

@@ -38,6 +38,7 @@ KEPT = frozenset(
         *("id", "tenant", "episode", "agent", "at", "policy", "index", "sibling_of", "addressee", "parent"),
         *(
             "agent_instance",
+            "key",
             "finish",
             "tokens",
             "allocation",

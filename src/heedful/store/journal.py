@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 
 from heedful.errors import Busy, Misconfigured, Unavailable
 
@@ -41,23 +41,34 @@ class Journal:
     def __init__(self, directory: Path, *, most_bytes: int = 256 << 20) -> None:
         self._directory = directory
         self._most = most_bytes
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise Misconfigured(
-                f"another process keeps its journal in {directory}: give each server a data directory or a "
-                "server.name of its own"
-            ) from error
-        self._left = sorted(directory.glob("*.log"))
-        self._next_file = 1 + max((int(path.stem) for path in self._left if path.stem.isdigit()), default=0)
+        self._changing = RLock()
+        self._lock: int | None = None  # held from the first use on
+        self._left: list[Path] = []
+        self._next_file = 1
         self._segments: deque[_Segment] = deque()
-        self._changing = Lock()
         self._file: int | None = None
         self._count = 0
         self._bytes = 0  # of what is not done, and what stands in the same files
+
+    def _own(self) -> None:
+        """This process is the one that has the directory, and knows what an earlier one left in it."""
+        with self._changing:
+            if self._lock is not None:
+                return
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(lock)
+                raise Misconfigured(
+                    f"another process keeps its journal in {self._directory}: give each server a data "
+                    "directory or a server.name of its own"
+                ) from error
+            self._lock = lock
+            self._left = sorted(self._directory.glob("*.log"))
+            numbers = (int(path.stem) for path in self._left if path.stem.isdigit())
+            self._next_file = 1 + max(numbers, default=0)
 
     @property
     def size(self) -> int:
@@ -70,6 +81,8 @@ class Journal:
         Raises `Busy` when as much as may wait is waiting, `Unavailable` when the disk does not take it.
         """
         whole = b"%08x %s\n" % (zlib.crc32(line), line)
+        if self._lock is None:
+            self._own()
         with self._changing:
             if self._bytes + len(whole) > self._most and self._bytes:
                 raise Busy(f"{self._bytes >> 20} MiB of turns wait to be stored: send this again soon")
@@ -112,6 +125,7 @@ class Journal:
 
     def left(self) -> Iterator[bytes]:
         """Lines that an earlier process did not get into the store, oldest first."""
+        self._own()
         for path in self._left:
             for line in path.read_bytes().splitlines():
                 sum, _, rest = line.partition(b" ")
@@ -133,4 +147,6 @@ class Journal:
         for segment in self._segments:
             if not segment.bytes:
                 segment.path.unlink(missing_ok=True)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
