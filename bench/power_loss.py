@@ -83,14 +83,15 @@ class Ledger:
     batches: list[Batch] = field(default_factory=list)
     holds: list[int] = field(default_factory=lambda: [0])  # digest of the contents behind the first n batches
     open_items: list[Item] = field(default_factory=list)
+    runs: list[Run] = field(default_factory=list)
+    said: list[Feedback] = field(default_factory=list)
     _now: dict[tuple[str, str], str] = field(default_factory=dict)
     _acts: int = 0
 
     def more(self, count: int) -> None:
+        kinds = (self._turns, self._feedback, self._mixed, self._work, self._run, self._drop, self._again)
         for _ in range(count):
-            self._enter(
-                self.random.choice((self._turns, self._feedback, self._work, self._run, self._again))()
-            )
+            self._enter(self.random.choice(kinds)())
 
     def _turns(self) -> Batch:
         """A task begins, with answers of every length: some fill many pages."""
@@ -110,11 +111,10 @@ class Ledger:
         )
         return Batch(add=(Episode(id=episode, tenant=TENANT, started_at=NOW), *turns))
 
-    def _feedback(self) -> Batch:
-        name = f"f{len(self.batches)}"
-        said = tuple(
+    def _pieces(self) -> tuple[Feedback, ...]:
+        made = tuple(
             Feedback(
-                id=FeedbackId(f"{name}.{number}"),
+                id=FeedbackId(f"f{len(self.batches)}.{number}"),
                 tenant=TENANT,
                 said=Thumbs(up=self.random.random() < 0.5),
                 source=Source.DIRECT,
@@ -124,7 +124,17 @@ class Ledger:
             )
             for number in range(self.random.randint(1, 5))
         )
-        return Batch(add=said, acts=(self._act("feedback.judged", Ref(kind="feedback", id=name)),))
+        self.said.extend(made)
+        return made
+
+    def _feedback(self) -> Batch:
+        made = self._pieces()
+        return Batch(add=made, acts=(self._act("feedback.judged", Ref(kind="feedback", id=made[0].id)),))
+
+    def _mixed(self) -> Batch:
+        """Pieces that are each on their own, and one of them under a name that is taken."""
+        taken = [replace(self.random.choice(self.said), by=PersonId("mallory"))] if self.said else []
+        return Batch(add=(*taken, *self._pieces()), each=True)
 
     def _work(self) -> Batch:
         """An item is closed and two others are opened."""
@@ -152,9 +162,17 @@ class Ledger:
         id = f"r{len(self.batches)}"
         run = Run(id=RunId(id), tenant=TENANT, task="heedful.training.improve", spec={}, started_at=NOW)
         made = Link(made=Ref(kind="note", id=id), source=Ref(kind="run", id=id))
+        self.runs.append(run)
         return Batch(
             add=(run,), links=(made,), acts=(self._act("run.begun", Ref(kind="run", id=id)),), once=id
         )
+
+    def _drop(self) -> Batch:
+        """A run is forgotten; that it happened is not."""
+        if not self.runs:
+            return self._run()
+        old = self.runs.pop(self.random.randrange(len(self.runs)))
+        return Batch(drop=(old,), acts=(self._act("run.dropped", Ref(kind="run", id=old.id)),))
 
     def _again(self) -> Batch:
         """A sender that did not hear the answer sends the same once more."""
@@ -168,9 +186,13 @@ class Ledger:
 
     def _enter(self, batch: Batch) -> None:
         digest = self.holds[-1]
-        if not any(batch == before for before in self.batches):
+        if batch not in self.batches:
+            for place in map(_place, batch.drop):
+                digest ^= _digest(place, self._now.pop(place))
             for place, text in _leaves(batch):
                 if place in self._now:
+                    if batch.each:
+                        continue  # the name is taken
                     digest ^= _digest(place, self._now[place])
                 self._now[place] = text
                 digest ^= _digest(place, text)
@@ -325,7 +347,8 @@ def opened(directory: Path, ledger: Ledger, *, send_rest: int | None = None) -> 
             return Found(batches=None, trouble=f"audit log: {audit.said}")
         held = contents(store)
         counts = Counter(kind for kind, _ in held if kind not in ("act", "link", "effect"))
-        if (tallies := dict(Views(store).tallies(TENANT))) != counts:
+        tallies = {kind: count for kind, count in Views(store).tallies(TENANT).items() if count}
+        if tallies != counts:
             return Found(batches=None, trouble=f"{dict(counts)} are there, {tallies} were counted")
         digest = digest_of(held)
         known = [number for number, holds in enumerate(ledger.holds) if holds == digest]

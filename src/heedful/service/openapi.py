@@ -39,6 +39,7 @@ WAITS = (429, 503)
 
 ID = {"type": "string", "pattern": ID_PATTERN}
 ANY: Json = {"type": "object", "additionalProperties": True}
+EVENTS: Json = {}  # OpenAPI 3.1 has no words for a stream: one reader takes it as a text, another event by event
 LIST: Json = {
     "type": "object",
     "required": ["object", "data"],
@@ -104,7 +105,7 @@ _ANSWERS: tuple[Operation, ...] = (
         about="An answer from the agent's policy; `model` names the agent. Its id comes back.",
         action=Action.ANSWER,
         takes=_shape(ChatRequest),
-        gives={"application/json": ANY, "text/event-stream": {"type": "string"}},
+        gives={"application/json": ANY, "text/event-stream": EVENTS},
         refuses=(402, 404, 408),
         declines=True,
     ),
@@ -114,7 +115,7 @@ _ANSWERS: tuple[Operation, ...] = (
         about="The same in the words of OpenAI's Responses.",
         action=Action.ANSWER,
         takes={**ANY, "required": ["model", "input"]},
-        gives={"application/json": ANY, "text/event-stream": {"type": "string"}},
+        gives={"application/json": ANY, "text/event-stream": EVENTS},
         refuses=(402, 404, 408),
         declines=True,
     ),
