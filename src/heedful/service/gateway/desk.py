@@ -37,6 +37,7 @@ from heedful.service.gateway.noticing import Noticing
 from heedful.service.gateway.placing import Placing
 from heedful.service.gateway.repeats import Repeats
 from heedful.service.gateway.spending import Spending
+from heedful.service.gateway.turns import First
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
@@ -52,11 +53,16 @@ INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers no
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer on record."""
+    """An answer on record. Thousands are remembered for a while, so that they are kept as bytes: what holds many
+    objects makes the collector of garbage slow for everybody."""
 
-    turns: tuple[Turn, ...]
-    reply: Wire
+    first: First
+    reply: bytes  # as it came, JSON
     recorded: bool = True
+
+    @classmethod
+    def of(cls, first: Turn, reply: Wire, *, recorded: bool = True) -> Answered:
+        return cls(First.of(first), orjson.dumps(reply), recorded)
 
 
 class Gateway:
@@ -194,7 +200,7 @@ class Gateway:
                 rulings += more
         latency, id = time.perf_counter() - began, self._new_id(asked, kind)
         made = await self._turns(allowed or asked, found, reply, id, latency, rulings)
-        return Answered(tuple(made), reply, await self._kept(asked, made))
+        return Answered.of(made[0], reply, recorded=await self._kept(asked, made))
 
     async def _asked(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire]:
         """The policy's reply, or its fallback's when its server is away."""
@@ -205,12 +211,14 @@ class Gateway:
             return instead, await self._parts.inference.chat(instead.policy, request)
 
     def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
-        first = answered.turns[0]
+        first = answered.first
         headers = (*_named(first.id, first.policy, first.episode), *_unrecorded(answered.recorded))
         if asked.stream:  # it was streamed before: this time it comes at once
             pieces = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
             return Reply(200, pieces, (EVENTS, *headers))
-        return Reply(200, orjson.dumps(voice.whole(asked, first, answered.reply)), (JSON, *headers))
+        return Reply(
+            200, orjson.dumps(voice.whole(asked, first, orjson.loads(answered.reply))), (JSON, *headers)
+        )
 
     async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
         await self._ready(asked)
@@ -344,7 +352,7 @@ class Gateway:
             raise Conflict(f"turn {id!r} answered another request: use a new id", field="heedful.turn")
         others = await asyncio.to_thread(store.find, Turn, tenant, where={"sibling_of": id})
         every = tuple(map(turns.with_text, (known, *sorted(others, key=lambda turn: turn.index))))
-        return Answered(every, turns.reply_of_turns(every))
+        return Answered.of(known, turns.reply_of_turns(every))
 
 
 def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
@@ -358,8 +366,8 @@ def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
 
 async def _again(asked: Asked, answered: Answered) -> AsyncGenerator[Wire, None]:
     """The chunks of what was answered before."""
-    first = answered.turns[0]
-    *said, usage = chat.chunks_of(turns.completion(asked, first, answered.reply))
+    first = answered.first
+    *said, usage = chat.chunks_of(turns.completion(asked, first, orjson.loads(answered.reply)))
     for chunk in said:
         for choice in chunk["choices"]:
             choice["turn"] = turns.turn_id(first.id, choice["index"])

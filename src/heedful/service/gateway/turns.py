@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from heedful.dialect import chat
 from heedful.dialect.chat import Keep, Wire
 from heedful.domain.content import Answer, Message, Usage
 from heedful.domain.episode import Turn
 from heedful.domain.guard import Ruling
-from heedful.domain.ids import TurnId
+from heedful.domain.ids import EpisodeId, PolicyId, TurnId
 from heedful.errors import Conflict
 from heedful.feedback import capture
 from heedful.inference.openai_http import Price
@@ -102,7 +104,23 @@ def with_text(turn: Turn) -> Turn:
 # -- an answer as it leaves ------------------------------------------------------------------------------
 
 
-def completion(asked: Asked, first: Turn, reply: Wire) -> Wire:
+@dataclass(frozen=True, slots=True)
+class First:
+    """Of the first turn, what an answer says about itself."""
+
+    id: TurnId
+    policy: PolicyId
+    episode: EpisodeId
+    at: datetime
+    latency: float
+    config: str | None
+
+    @classmethod
+    def of(cls, turn: Turn) -> First:
+        return cls(turn.id, turn.policy, turn.episode, turn.at, turn.latency or 0.0, turn.config)
+
+
+def completion(asked: Asked, first: First, reply: Wire) -> Wire:
     """The reply as the client gets it: everything that came, under our ids, without what only we wanted."""
     choices = [
         {**_shown(asked, choice), "index": index, "turn": turn_id(first.id, index)}
@@ -111,7 +129,7 @@ def completion(asked: Asked, first: Turn, reply: Wire) -> Wire:
     return {**reply, **frame(asked, first, "chat.completion"), "choices": choices}
 
 
-def frame(asked: Asked, first: Turn, kind: str) -> Wire:
+def frame(asked: Asked, first: First, kind: str) -> Wire:
     return {
         "id": first.id,
         "object": kind,

@@ -17,6 +17,7 @@ from heedful.errors import HeedfulError
 from heedful.service import errors
 from heedful.service.gateway import turns
 from heedful.service.gateway.asking import Asked, Place
+from heedful.service.gateway.turns import First
 
 Chunks = AsyncGenerator[Wire, None]
 INSTRUCTED = "heedful_instructions"  # in a turn's metadata: its first message was said for this request only
@@ -31,7 +32,7 @@ class Voice(Protocol):
         """What its ids begin with."""
         ...
 
-    def whole(self, asked: Asked, first: Turn, reply: Wire) -> Wire:
+    def whole(self, asked: Asked, first: First, reply: Wire) -> Wire:
         """The answer in one piece."""
         ...
 
@@ -45,7 +46,7 @@ class AsChat:
 
     kind = "turn"
 
-    def whole(self, asked: Asked, first: Turn, reply: Wire) -> Wire:
+    def whole(self, asked: Asked, first: First, reply: Wire) -> Wire:
         return turns.completion(asked, first, reply)
 
     async def events(
@@ -112,8 +113,8 @@ class AsResponse:
     memory: Memory
     kind: str = "resp"
 
-    def whole(self, asked: Asked, first: Turn, reply: Wire) -> Wire:
-        created = first.at.timestamp() - (first.latency or 0.0)
+    def whole(self, asked: Asked, first: First, reply: Wire) -> Wire:
+        created = first.at.timestamp() - first.latency
         whole = responses.whole(
             self.request, reply, id=first.id, created_at=created, completed_at=first.at.timestamp()
         )
