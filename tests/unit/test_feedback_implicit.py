@@ -123,6 +123,59 @@ def test_one_word_of_substance_exchanged_is_a_new_question() -> None:
     assert kinds("What was revenue in Q1?", "Revenue is income.", "what was the revenue in Q1") == ["repeat"]
 
 
+MISSED = ("Can I freeze hummus?", "Hummus is a spread made from chickpeas.")
+ANSWERED = ("Can I freeze hummus?", "Yes, for up to four months.")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "I made too much of it. Does it survive in the freezer?",
+        "Is it okay to put hummus in the freezer?",
+        "I know what it is. May I freeze the rest?",
+        "To be more precise: what happens to it at minus 18 degrees?",
+    ],
+)
+def test_a_question_that_was_not_answered_is_rephrased_in_words_of_all_kinds(said: str) -> None:
+    assert kinds(*MISSED, said) == ["rephrase"]
+
+
+@pytest.mark.parametrize("said", ["How do I thaw it?", "Can I freeze guacamole?", "Does it lose its taste?"])
+def test_after_an_answer_that_gave_what_was_wanted_a_question_is_a_new_one(said: str) -> None:
+    assert kinds(*ANSWERED, said) == []
+
+
+def test_another_subject_after_an_answer_that_missed_is_no_rephrasing() -> None:
+    assert kinds(*MISSED, "What will the weather be like in Hamburg tomorrow?") == []
+
+
+def test_an_explanation_answers_who_asked_for_one_and_nobody_else() -> None:
+    said = "I want to store it. For how many days is the hummus good?"
+    assert kinds("What is hummus?", MISSED[1], said) == []
+    assert kinds("How long does hummus keep?", MISSED[1], said) == ["rephrase"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "said"),
+    [
+        ("What's the capital of Australia?", "It is Sydney.", "It's Canberra."),
+        ("How many legs does a lobster have?", "A lobster has eight legs.", "Ten, counting the claws"),
+        ("How much is 15% of 240?", "It is 34.", "36, surely? 10% is 24."),
+        ("Set an alarm for 6:30.", "Alarm set for 18:30.", "Morning, not evening"),
+        ("Sum these: 12, 15, 20", "The sum is 45.", "I count 47"),
+        ("Name three rivers.", "Rhine, Elbe, Oder and Main.", "That's four rivers"),
+    ],
+)
+def test_a_correction_may_be_the_right_answer_alone(asked: str, answered: str, said: str) -> None:
+    assert kinds(asked, answered, said) == ["correction"]
+
+
+def test_a_form_sent_again_with_other_contents_is_the_next_task() -> None:
+    form = "Classify the ticket below. Reply with one word. Ticket: {}"
+    said = form.format('"That is wrong, I want a manager!"'), form.format('"The screen stays black."')
+    assert kinds(said[0], "BILLING", said[1]) == []
+
+
 def test_the_same_words_around_another_attachment_are_no_repeat() -> None:
     first, second = "Explain this log:\n```\nERROR 1\n```", "Explain this log:\n```\nERROR 2\n```"
     assert kinds(first, "It failed.", second) == []

@@ -153,10 +153,15 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     "should_be": (
         "(?:{it}|{answer}|there) (?:should|needs? to|has to|must|ought to|(?:was|is|were|are) "
             "(?:supposed|meant) to)(?: have| be| say| read| use| not)+ .+",
+        r"^(?!that |this |it |so |which |what )[\w.]+ (?:means|stands for) .+",
         "^should (?:be|have been|say|read|not be) .+", "^must be .+",
         "(?:{it}|{answer}) (?:contradicts|violates|breaks|ignores|misses|conflicts|exceeds|goes "
             "against|is against|leaves out|skips|lacks|is missing|does not (?:include|contain|match|"
             "follow|meet|respect|mention|fit|cover|handle|use|rhyme|compile|exist|add up|apply))",
+    ),
+    "since_changed": (
+        r"^(?:it|that|this|they|the \w+)(?: has| have)? (?:got|was|were|been) (?:moved|changed|renamed|cancelled|"
+            "canceled|postponed|replaced|discontinued|abolished|sold|closed|merged) .+",
     ),
     "opening_no": (  # what follows puts the answer right
         "^(?:no|nope|nah) ,(?! (?:thanks|thank you|worries|problem|need|{it} is (?:all|it|fine|okay|"
@@ -193,7 +198,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
     ),
     "asked_back": (
         "are you sure", "^really$", "is that (?:right|correct)", "^seriously$", "are you certain",
-        "is it not", "^(?:is|was|are|should|does|did) not (?:it|that|this|there|the)",
+        "is it not", "surely", "^(?:is|was|are|should|does|did) not (?:it|that|this|there|the)",
         "^(?:should|is|was) (?:it|that|this) not", "do you not mean", "did you mean",
     ),
     "positive": (  # "that is ..." and no correction
@@ -401,7 +406,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "(?:contact|contacting|call|calling|inform|informing) (?:the police|my bank|the authorities|"
             "the press)",
         "reverse the payment", "dispute (?:it|this|that) with", "leav(?:e|ing) (?:bad )?reviews",
-        "charge ?back",
+        "charge ?back", "(?:charging|charge) (?:it|this|that|them|you) back",
         "(?:bad|negative|terrible|one star|1 star|horrible|public|nasty|scathing|awful|honest) "
             "(?:google |trustpilot |yelp |app store )?reviews?",
         r"(?:post|posting|shar(?:e|ing)|tweet(?:ing)?|expose) (?:\w+ )?(?:about )?(?:this|it|you)? "
@@ -418,7 +423,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             r"(?:over|my \w+|our \w+|everything|you|all|everyone))* (?:to|for) (?:an?other |your |a |the |"
             r"some |my )?(?:different |other |\w+ )?(?:competitors?|competition|provider|company|carrier|"
             "bank|service|supplier|vendor|insurer|platform|airline|rival)",
-        "your competitors?",
+        "your competitors?", "not (?:be )?renew(?:ing)?(?: .*)?$",
         r"(?:lost|losing|lose) (?:a|me as a|my|us as|an? \w+) (?:\w+ )?(?:customer|client|business|"
             "subscriber|custom)",
         "(?:i am|we are|will be) (?:leaving (?:you|your|for)|cancell?ing|switching to|moving to)(?: .*)?$",
@@ -428,13 +433,14 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "(?:want|demand|expect) (?:my |our )?money back",
     ),
     "cancel": (
-        "(?:^|please |just |then |to |i am |we are |will |and |so )(?:cancel|cancell?ing|close|"
+        "(?:^|please |just |then |to |i am |we are |will |and |so |, )(?:cancel|cancell?ing|close|"
             "closing|terminate|terminating|delete|deleting|end|ending)(?: all)? (?:my|our|the|this) "
             r"(?:entire |whole |annual |monthly |\w+ )?{contract}",
         "^cancel (?:it all|everything|all of it)$",
     ),
     "no_escalation": (
-        "meaning of", "(?:manager|boss|supervisor) (?:who|that|about|when|if)",
+        "(?:do|should) i (?:call|phone|report|ask) ", "meaning of",
+        "(?:manager|boss|supervisor) (?:who|that|about|when|if)",
         "am i (?:talking|speaking|chatting)",
         "(?:safe|fit|good|bad|toxic|harmful|healthy) for (?:an? )?(?:humans?|people|person)",
         r"are you (?:an? )?(?:\w+ )?(?:human|person|bot|robot)",
@@ -477,12 +483,21 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "bad(?:ly)? (?:phrasing|phrased|wording|worded|question)", "different wording",
         "in plain (?:english|words|terms)", "(?:talking|thinking) about (?:how|what|the|when|where)",
         "asking (?:something|about)", "^(?:meaning|as in)(?: :| ,)? ", "simpler (?:words|terms|question)",
+        "to be (?:more |very |a (?:bit|little) more )?(?:exact|precise|specific|concrete|clear|clearer)",
+        r"let me (?:\w+ ){1,4}(?:more |an?other |different )?(?:way|precise\w*|clear\w*|concrete\w*|exact\w*|"
+            r"specific\w*|differently|simpl\w+|words|example|terms)",
+        "concretely", "in concrete terms", "(?:to )?put (?:it|that|this) (?:differently|another way|simply|bluntly)",
     ),
     "unanswered": (
         r"(?:does|did|do|is|was) not (?:\w+ )?(?:answer(?:ing)?|help(?:ing|ful)?|address\w*|solve|"
             "tell me|explain|my question|what i (?:asked|meant|wanted|was|am|need))",
-        r"(?:do not|did not|can not) (?:\w+ )?(?:understand|get (?:it|that|this)|see (?:how|what)|follow)",
-        "i (?:already )?(?:know|am aware|understand)(?: (?:that|what|this|it|all).*)?$",
+        r"(?:do not|did not|can not) (?:\w+ )?(?:understand|get (?:it|that|this)|see (?:how|what)|follow|"
+            "picture|imagine)",
+        "i (?:already |do )?(?:know|knew|am aware|understand)(?: (?:that|what|this|it|all|who|how|where|when|which|"
+            "the).*)?$",
+        "i (?:already |do |can |have )?(?:see|read|get) (?:that|what|the) .*",
+        "^(?:i am |i was )?not (?:after|asking|looking for|talking about|interested in|wondering)",
+        "(?:over my head|lost me|none the wiser|makes? no sense to me|all greek)",
         "not (?:an answer|helpful|helping|what i)",
         "still (?:not|no|do not|does not|unclear|confused|lost|stuck)",
         r"you (?:did|have|are) not (?:\w+ )?(?:answer\w*|understand\w*|get\w*|address\w*)",
@@ -491,7 +506,7 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
         "(?:already|have) (?:tried|done|did|requested|checked|read)",
         "(?:textbook|dictionary) (?:definition|answer)",
         "^(?:okay |yes |yeah |sure |fine |well |right |, )*but ", "not asking",
-        "i was (?:hoping|looking|after|wondering)", "(?:not|other than) what i",
+        "i was (?:hoping|looking|after|wondering)", "(?:not|other than) (?:quite |really |exactly )?what i",
     ),
     "ask_again": (
         "^(?:again|once more|once again|one more time|repeat(?:ing)?|i repeat|asking again)(?: ,| :|$)",
@@ -513,8 +528,10 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             "(?:those|these|them|the two)|you (?:mentioned|said|suggested|listed|recommended|just|"
             "described))",
         "(?:more about|tell me more|more details?|elaborate|go deeper|an example|such as|afterwards|"
-            "as well|too|other|others|else)",
-        "differ", "this one", r"\d+ more", "more$",
+            "as well|too$|other|others|else)",
+        "(?:that|this|it|those|they) differ", "(?:different|differ) (?:from|to|than)", "this one", r"\d+ more", "more$",
+        r"(?:a|the) (?:second|third|next) \w+",
+        "^actually ,? ?(?:can|could|i|we|let|make)", "after that", "similar",
     ),
     # --- what went before
     "closing": (  # a question of the agent's that waits for no answer
@@ -549,9 +566,13 @@ PHRASES: Mapping[str, tuple[str, ...]] = {
             "translate|convert|fix|set|check|update|do|summari[sz]e|draft|move|put|look|help|suggest|"
             "recommend|compare|generate|calculate|use|turn|include|order|schedule|rewrite|run|open|call|"
             "remind|continue|expand|publish|skip|undo|read|quiz|plan|fill|search|play|stop|swap|rename|"
-            "mark|highlight|print|shorten|apply|plot|describe|sort|name|pick|keep|replace|let us|let me "
+            "mark|highlight|print|increase|decrease|reduce|insert|delete|resize|align|"
+            "shorten|apply|plot|describe|sort|name|pick|keep|replace|let us|let me "
             "know)",
         "(?:i|we) (?:also |just |really )?(?:need|want|would like|am looking|would love)",
+        "(?:^|, )(?:(?:is|are|do|does|can|could|will|would|should|may|am) (?:i|it|that|this|there|he|she|they|we|"
+            "you|the|my|your)|did (?:i|you|he|she|they|we)) ",
+        "and (?:need|want) ", "^(?:just |only )?need ", "^number of", "^like (?:what|how|which|where|when)",
     ),
     "trouble": (  # something went wrong before
         r"not (?:\w+ )?(?:work\w*|help\w*|right|correct|what|there|it|that|answer\w*|recurring|fix\w*|"

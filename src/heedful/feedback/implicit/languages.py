@@ -98,6 +98,7 @@ GERMAN: Mapping[str, tuple[str, ...]] = {
         "anders (?:gefragt|gesagt|formuliert|ausgedruckt)", "ich (?:meine|meinte)(?: :| ,)? ",
         "gemeint (?:ist|war)", "mit anderen worten", "genauer gesagt", "ich wollte (?:eigentlich )?wissen",
         "meine frage (?:ist|war)", "nochmal anders", "um es (?:klarer|anders)",
+        "genauer", "konkret", "besser gesagt", r"(?:versuche|frage) (?:ich )?es (?:\w+ )?anders",
     ),
     "unanswered": (
         r"(?:beantwortet|hilft|verstehe)(?: \w+){0,3} nicht", "weiss ich(?: schon)?",
@@ -203,7 +204,7 @@ SPANISH: Mapping[str, tuple[str, ...]] = {
     "rephrase": (
         "me (?:refiero|referia)", "(?:quiero|queria) decir", "en otras palabras", "dicho de otr[oa]",
         r"lo que (?:quiero|queria|pregunto|necesito)(?: \w+)?", "mi pregunta es", "es decir", "^o sea",
-        r"reformul\w+", "mejor dicho",
+        r"reformul\w+", "mejor dicho", "me explico", "de otr[oa] (?:manera|forma|modo)", "mas concret[oa]",
     ),
     "unanswered": (
         "no (?:responde|contesta|me ayuda|entiendo|me sirve)", "ya lo se", "^(?:si |vale |, )*pero ",
@@ -290,7 +291,7 @@ FRENCH: Mapping[str, tuple[str, ...]] = {
     "rephrase": (
         "autrement dit", "je (?:veux|voulais) dire", "en d autres (?:termes|mots)",
         r"ce que je (?:veux|voulais|demande|cherche)(?: \w+)?", "ma question (?:est|etait)", "je reformule",
-        "plus precisement", "c est a dire",
+        "plus precisement", "c est a dire", "je m explique", "(?:d une )?autre (?:facon|maniere)",
     ),
     "unanswered": (
         r"ne repond\w* pas", "n aide pas", "ne comprends pas", "je sais", "^(?:oui |ok |, )*mais ",
@@ -377,7 +378,7 @@ PORTUGUESE: Mapping[str, tuple[str, ...]] = {
     "rephrase": (
         "em outras palavras", "(?:quero|queria) dizer", "^ou seja", r"reformul\w+",
         r"o que (?:eu )?(?:quero|queria|preciso|estou)(?: \w+)?", "minha pergunta (?:e|era)",
-        "dizendo de outr[oa]",
+        "dizendo de outr[oa]", "de outr[oa] (?:jeito|forma|maneira|modo)", "melhor dizendo", "me explicar melhor",
     ),
     "unanswered": ("nao (?:responde|ajuda|entendi|respondeu)", "ja sei", "^(?:sim |ok |, )*mas "),
     "ask_again": (

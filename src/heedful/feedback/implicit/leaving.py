@@ -14,7 +14,9 @@ SILENCE = timedelta(minutes=30)  # shorter, people are only busy
 LONG_SILENCE = timedelta(hours=6)
 NOTE = 25  # words at most of a note that the user is gone
 
-_CANCEL = re.compile(r"\b(?:cancel|close|terminat|delet|end)\w* (?:\w+ )?(?:my|our|the|this) ")
+_CANCEL = re.compile(
+    r"\b(?:cancel|close|terminate|delete|end|(?:cancel|clos|terminat|delet|end)l?ing) (?:\w+ )?(?:my|our|the|this) "
+)
 _TASK = re.compile(r"\b(?:write|draft|compose|translate|rewrite|role ?play|dialogue)\b")
 
 

@@ -91,6 +91,8 @@ def _decided(view: View, answer: int | None) -> tuple[str, float, int | None]:
     again = asked_again(view)
     if again is not None and again.kind == "repeat":
         return again.kind, again.confidence, again.about
+    if view.refilled:
+        return "", 0.0, answer
     for kind, rule in (("thanks", thanks), ("regenerate", regenerate)):
         if (sure := rule(view)) >= SURE:
             return kind, sure, answer
@@ -109,7 +111,8 @@ def _earlier(before: Sequence[Line]) -> list[Earlier]:
         if line.role == AGENT:
             about = at
         elif line.role == USER and about is not None:
-            found.append(Earlier(said=heard(line.text), about=about, at=line.at))
+            answer = heard(before[about].text)
+            found.append(Earlier(said=heard(line.text), answer=answer, about=about, at=line.at))
             if len(found) == LOOK_BACK:
                 break
     return found[::-1]

@@ -18,8 +18,9 @@ _PAST = re.compile(
     r"must|can|could not|keep)\b"
 )
 
+_TO_COMPARE = re.compile(r"^(?:i |so |to )(?:\w+ ){0,5}(?:compare|choose|pick)\b")
 _WISH = re.compile(
-    r"^(?:make|add|use|keep|include|mention|but|with|without|this time|focus|shorter|longer|more|less|"
+    r"^(?:make|add|use|keep(?! going)|include|mention|but|with|without|this time|focus|shorter|longer|more|less|"
     r"remember)\b"
 )
 _QUESTION = re.compile(
@@ -48,6 +49,8 @@ def regenerate(view: View) -> float:
 
 def _says_more(part: str) -> bool:
     """More than that the last try was not liked."""
+    if _TO_COMPARE.search(part):
+        return False
     return bool(_WISH.match(part)) or (len(substance(part)) > 2 and not says("dislike", [part]))
 
 

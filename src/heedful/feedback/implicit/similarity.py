@@ -112,8 +112,8 @@ def akin(one: str, other: str) -> bool:
     first, second = stem(one), stem(other)
     if first == second:
         return True
-    row = SYNONYMS.get(one, SYNONYMS.get(first, -1))
-    if row >= 0 and row == SYNONYMS.get(other, SYNONYMS.get(second, -2)):
+    rows = SYNONYMS.get(one) or SYNONYMS.get(first)
+    if rows and not rows.isdisjoint(SYNONYMS.get(other) or SYNONYMS.get(second) or ()):
         return True
     return misspelled(one, other)
 

@@ -17,10 +17,6 @@ SAME_ANSWER = 0.5  # overlap of two answers, from which the agent only says it a
 _NOW_DO = re.compile(
     r"(?:okay |great |good |, )*now (?!i|it|that|this|works?|everything|all|my)\w+ (?!is|are)"
 )
-_EXPLAINS = re.compile(
-    r"(?:an? |the )?(?:[\w.#+]+ ){1,5}?"
-    r"(?:is|are|was|were|stands for|refers? to|means|costs?|can be|may be|has|have|comes?)(?: |$)"
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +24,7 @@ class Earlier:
     """Something the user said before, and the answer it got."""
 
     said: Said
+    answer: Said
     about: int  # index of the agent's message in reply
     at: datetime | None
 
@@ -108,6 +105,16 @@ class View:
         )
 
     @cached_property
+    def requests(self) -> bool:
+        """Something is asked, or asked for."""
+        return any(requests(sentence) for sentence in self.new.sentences)
+
+    @cached_property
+    def refilled(self) -> bool:
+        """A form sent again with something else in it: the opening is the same, what follows is not."""
+        return any(_same_form(one.said, self.new) for one in self.earlier)
+
+    @cached_property
     def answer_words(self) -> list[str]:
         return [] if self.agent is None else substance(self.agent.quoting)
 
@@ -117,13 +124,15 @@ class View:
         return [word for one in self.earlier for word in substance(one.said.quoting)]
 
 
+def _same_form(before: Said, now: Said) -> bool:
+    for one, other in ((before.sentences, now.sentences), (before.full, now.full)):
+        opened = len(one) > 1 < len(other) and one[0] == other[0] and len(one[0].words.split()) >= 4
+        if opened and one[1:] != other[1:]:
+            return True
+    return False
+
+
 def requests(sentence: Sentence) -> bool:
     if sentence.asked or says("request", [trimmed(sentence.words)]):
         return True
     return bool(_NOW_DO.match(sentence.words))
-
-
-def evasive(answer: Said) -> bool:
-    """It sends the user elsewhere, or explains the words of the question instead of answering it."""
-    first = answer.sentences[0].words if answer.sentences else ""
-    return bool(_EXPLAINS.match(first)) or says("evasion", [answer.whole])

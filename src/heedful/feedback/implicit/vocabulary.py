@@ -132,7 +132,69 @@ company business firm
 people person user
 late delay overdue
 twice double two duplicate
+split divide separate
+combine merge join together
+block ban prohibit forbid forbidden illegal
+allow permit permitted allowed legal law lawful may
+hear sound audio noise volume
+light led lamp
+dizzy spin faint lightheaded
+student university college school uni pupil
+discount cheaper less sale coupon voucher deal off
+salary wage earn income pay
+rent lease tenancy
+enter entry come visit
+tourist visitor
+papers documents paperwork
+department team desk
+policy rule
+back return send
+arrive expect come get
+park parking
+turn switch enable activate
+exam test
+miss sick absent ill
+stuck hang hangs frozen
+hair haircut barber
+poison poisonous toxic harmful
+difficult hard tough
+easy simple
+happen occur
+steal stolen theft
+child son daughter
+wife husband partner spouse
+baggage luggage suitcase bag
+hotel room stay
+restaurant table
+ticket seat
+bus train coach
+tea coffee
+dirty mess
+grow plant garden
+tired exhausted fatigue sleepy
+sleep asleep insomnia bed
+weight fat kilo pounds heavy weigh
+travel abroad foreign country
+share send
+column field cell
+row line
+folder directory
+function method
+empty blank
+charge billed debit
+close shut
+near nearby closest nearest
+test check verify
+neighbour neighbor
 """
-SYNONYMS: Mapping[str, int] = {
-    word: row for row, words in enumerate(_ROWS.strip().splitlines()) for word in words.split()
-}
+
+
+def _rows() -> dict[str, frozenset[int]]:
+    found: dict[str, set[int]] = {}
+    for row, words in enumerate(_ROWS.strip().splitlines()):
+        for word in words.split():
+            found.setdefault(word, set()).add(row)
+    return {word: frozenset(rows) for word, rows in found.items()}
+
+
+SYNONYMS: Mapping[str, frozenset[int]] = _rows()
