@@ -11,6 +11,7 @@ import gc
 import logging
 import signal
 import socket
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -31,6 +32,8 @@ from heedful.wiring import Wired, wire
 from heedful.worker import Worker
 
 log = logging.getLogger("heedful")
+
+SWITCH_SECONDS = 0.0005  # how long one thread keeps the interpreter while another wants it
 
 
 def create(wired: Wired, settings: Settings) -> Any:
@@ -78,6 +81,9 @@ def _sign(wired: Wired, data: Path) -> None:
 def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None) -> None:
     """Run until SIGTERM or Ctrl-C, then drain. `ready` hears the address as soon as it listens."""
     set_up_logging(settings.server.log_level)
+    # The writing thread lets go of the interpreter for every statement. At Python's own 5 ms it would wait longer
+    # to get it back from a busy event loop than the statement takes.
+    sys.setswitchinterval(SWITCH_SECONDS)
     if threading.current_thread() is threading.main_thread():
         # uvicorn drains at SIGTERM and then raises it again: without this nothing below would be closed.
         signal.signal(signal.SIGTERM, _leave)

@@ -32,6 +32,7 @@ class Metrics:
         self._feedback = Counter(
             "heedful_feedback", "Pieces of feedback by form.", ("form", "status"), registry=self._registry
         )
+        self._said: dict[tuple[str, str], Counter] = {}
         self._turns = Counter(
             "heedful_turns", "Turns by policy.", ("tenant", "policy", "arm"), registry=self._registry
         )
@@ -61,7 +62,10 @@ class Metrics:
         known[1].observe(seconds)
 
     def feedback(self, form: str, status: str, count: int = 1) -> None:
-        self._feedback.labels(form, status).inc(count)
+        known = self._said.get((form, status))
+        if known is None:
+            known = self._said[form, status] = self._feedback.labels(form, status)
+        known.inc(count)
 
     def silences(self, read: Callable[[], Mapping[TenantId, Silence]]) -> None:
         """How long no feedback has come: asked whenever somebody reads the metrics."""
