@@ -88,8 +88,10 @@ def rephrased(earlier: Earlier, view: View) -> float:
     ):
         return 0.0
     chance = 1 / (1 + math.exp(-score(features(top, earlier, view))))
-    return min(0.85, chance) if chance >= 0.5 else 0.0
+    return min(0.85, chance) if chance >= SURE else 0.0
 
+
+SURE = 0.75  # what is only likely is left out: a wrong sign blames an answer that was right
 
 # Fitted to the conversations in tests/data/implicit_dev.jsonl and rounded; `strange` and `another_try` are set by
 # hand, because those conversations seldom change their subject after an answer that missed it.
