@@ -269,8 +269,9 @@ def test_the_conversations_that_the_rules_were_written_with_are_read_well() -> N
             shown[kind] += kind == row["signal"]
             right[kind] += kind in said and kind == row["signal"]
     assert min(shown.values()) >= 30
-    assert min(right[kind] / found[kind] for kind in KINDS) >= 0.95
-    assert min(right[kind] / shown[kind] for kind in KINDS) >= 0.8
+    assert min(right[kind] / found[kind] for kind in KINDS) >= 0.97
+    # A rephrasing that is only likely is left out on purpose: precision before recall.
+    assert min(right[kind] / shown[kind] for kind in KINDS) >= 0.75
 
 
 @settings(deadline=None)
