@@ -73,6 +73,19 @@ def test_a_conversation_goes_on_in_its_episode_without_being_named(
     assert turn["parent"] == first.json()["id"]
 
 
+def test_a_sign_is_about_the_answer_before_also_when_the_next_one_says_the_same(
+    http: TestClient, resolver: str, parts: Parts
+) -> None:
+    """`echo` says again what was said last: so does the conversation here."""
+    wrong = "No, that's wrong, I asked about invoices."
+    first = said(http, resolver, [("user", wrong)])
+    answer = first.json()["choices"][0]["message"]["content"]
+    second = said(http, resolver, [("user", wrong), ("assistant", answer), ("user", wrong)])
+    assert second.json()["choices"][0]["message"]["content"] == answer
+    (one,) = signs(parts, 1)
+    assert one.turn == first.json()["id"]
+
+
 def test_two_conversations_that_began_alike_are_not_taken_for_one(
     http: TestClient, resolver: str, parts: Parts
 ) -> None:

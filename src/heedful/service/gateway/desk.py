@@ -328,9 +328,9 @@ class Gateway:
         self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
-        self._placing.note(asked, made)
-        if self._signs:
+        if self._signs:  # before the new answer is known: it may repeat the words of the one that it follows
             self.noticing.notice(asked, made[0])
+        self._placing.note(asked, made)
         arm = made[0].allocation.arm if made[0].allocation else "live"
         self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
         if self._settings.record == "store":
