@@ -162,10 +162,10 @@ EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
     Feedback: (
         # A choice names several turns: this is the first, the others are in `link`.
         by("turn", lambda feedback: next(iter(feedback.turns), feedback.turn), sparse=True),
-        *(by("item", "judgement.item", sparse=True), by("episode", sparse=True), by("by", sparse=True)),
+        *(by("item", "judgement.item", sparse=True), by("episode", sparse=True)),
         *(beside("at", type=BigInteger()), by("queue", "judgement.queue", sparse=True)),
-        # Nobody looks feedback up by these two alone, and an index on everything that comes in has its price.
-        *(beside("policy"), beside("source"), by("form", "said.form")),
+        # Nobody looks feedback up by these alone, and an index on everything that comes in has its price.
+        *(beside("by"), beside("policy"), beside("source"), by("form", "said.form")),
         *(beside("mark", mark, type=Double()), beside("quality", _quality, type=Double())),
         *(beside("pick", pick), by("alone", alone, sparse=True), by("slot", sparse=True)),
     ),
