@@ -36,7 +36,7 @@ async def relayed(
     asked: Asked, first: TurnId, config: str, created: float, head: Wire, rest: Chunks, kept: Kept
 ) -> AsyncGenerator[Wire, None]:
     """The chunks as the client gets them. The turn is kept by `kept`, once, however it ends."""
-    gathered, frame = Gathered(), _frame(asked, first, config, created)
+    gathered, frame = Gathered(n=asked.n), _frame(asked, first, config, created)
     ended: str | None = "cancelled"
     try:
         async for chunk in _from(head, rest):
@@ -64,9 +64,10 @@ async def _from(head: Wire, rest: Chunks) -> AsyncIterator[Wire]:
 
 
 def _whole(gathered: Gathered, n: int) -> None:
-    got = len(gathered.reply()["choices"])
-    if got != n:
-        raise Unavailable(f"the policy's server sent {got} answers, {n} were asked for: does it know `n`?")
+    if gathered.answers != n:
+        raise Unavailable(
+            f"the policy's server sent {gathered.answers} answers, {n} were asked for: does it know `n`?"
+        )
 
 
 def _frame(asked: Asked, first: TurnId, config: str, created: float) -> Wire:
@@ -86,7 +87,8 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
     """The chunk under our ids, without what only we wanted to know."""
     choices: list[dict[str, Any]] = []
     for choice in chunk["choices"]:
-        shown = {**choice, "turn": turn_id(first, choice.get("index", 0))}
+        index = choice.get("index") or 0
+        shown = {**choice, "index": index, "turn": turn_id(first, index)}
         if not asked.chat.get("logprobs"):
             shown["logprobs"] = None
         if not asked.chat.get("return_token_ids"):
