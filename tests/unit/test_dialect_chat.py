@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from factories import make_message, make_policy
 from heedful.dialect import chat
-from heedful.dialect.chat import Gathered, answers_of, checked, chunks_of, merged, messages_of, message_wire
+from heedful.dialect.chat import Gathered, answers_of, checked, chunks_of, merged, message_wire, messages_of
 from heedful.domain.content import Answer, Message, Role, Sampling, TextPart, Tokens, ToolCall
 from heedful.domain.models import External
 from heedful.errors import Unavailable

@@ -101,6 +101,7 @@ def build(
         hot=gateway.routes(),
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
+        unread_seconds=settings.server.unread_seconds,
         requests_per_second=settings.server.requests_per_second,
     )
     return app

@@ -41,7 +41,7 @@ class Asked:
     episode: EpisodeId
     named: bool  # the episode's name is the caller's
     fingerprint: bytes  # of everything that came
-    retry: bool  # the client says that it asks again
+    attempt: int  # the client's own count of its attempts, from 0
     metadata: Mapping[str, str]
 
     def begun(self, parts: Parts) -> Episode:
@@ -86,7 +86,7 @@ def understood(
         episode=EpisodeId(context.episode or parts.mint("episode")),
         named=context.episode is not None,
         fingerprint=_fingerprint(arrival),
-        retry=arrival.headers.get(RETRY, "0") not in ("", "0"),
+        attempt=_attempt(arrival.headers.get(RETRY, "")),
         metadata={**_metadata(sent.get("metadata") or {}), **noted},
     )
 
@@ -122,6 +122,10 @@ def context_of(arrival: Arrival, sent: Mapping[str, Any]) -> TurnContext:
 
 
 NOWHERE = TurnContext()
+
+
+def _attempt(said: str) -> int:
+    return int(said) if said.isdecimal() and len(said) < 10 else 0
 
 
 def _fingerprint(arrival: Arrival) -> bytes:

@@ -30,7 +30,7 @@ from heedful.service.front import JSON, Arrival, HotRoute, Reply
 from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
-from heedful.service.gateway.repeats import Repeats
+from heedful.service.gateway.repeats import Attempt, Repeats
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
@@ -61,7 +61,7 @@ class Gateway:
         self._settings = settings
         self._prices = prices  # by upstream, by model
         self._recorder = service.recorder
-        self._repeats: Repeats[Answered] = Repeats()
+        self._repeats = Repeats()
         self._memory = Memory()
 
     def routes(self) -> list[HotRoute]:
@@ -149,10 +149,18 @@ class Gateway:
     # -- an answer ---------------------------------------------------------------------------------------
 
     async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
-        if asked.stream and not asked.retry and asked.context.turn is None:
-            return await self._streamed(asked, arrival, voice)
-        answered = await self._repeats.once(asked, lambda: self._answered(asked, voice.kind))
-        return self._whole(asked, answered, voice)
+        if asked.stream and not asked.attempt and asked.context.turn is None:
+            attempt = self._repeats.begin(asked)
+            try:
+                return await self._streamed(asked, arrival, voice, attempt)
+            except BaseException:
+                self._repeats.lost(attempt)
+                raise
+
+        async def answer() -> Reply:
+            return await self._whole(asked, await self._answered(asked, voice.kind), voice)
+
+        return await self._repeats.once(asked, answer)
 
     async def _answered(self, asked: Asked, kind: str) -> Answered:
         before = await self._before(asked)
@@ -168,15 +176,15 @@ class Gateway:
         made = await self._turns(asked, found, reply, self._new_id(asked, kind), time.perf_counter() - began)
         return Answered(tuple(made), reply, await self._kept(asked, made))
 
-    def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
+    async def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
         first = answered.turns[0]
         headers = (*_named(first.id, first.policy, first.episode), *_unrecorded(answered.recorded))
         if asked.stream:  # it was streamed before: this time it comes at once
-            pieces = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
-            return Reply(200, pieces, (EVENTS, *headers))
+            events = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
+            return Reply(200, b"".join([event async for event in events]), (EVENTS, *headers))
         return Reply(200, orjson.dumps(voice.whole(asked, first, answered.reply)), (JSON, *headers))
 
-    async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
+    async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice, attempt: Attempt) -> Reply:
         await self._ready(asked)
         began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
         try:
@@ -185,14 +193,27 @@ class Gateway:
             found = _or_fallback(found, error)
             head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
 
+        good = False
+
         async def kept(reply: Wire, ended: str | None) -> None:
+            nonlocal good
             made = await self._turns(asked, found, reply, id, time.perf_counter() - began)
             await self._kept(asked, [replace(turn, finish=ended) if ended else turn for turn in made])
+            good = ended is None
 
         created = self._parts.clock.now().timestamp()
         chunks = streams.relayed(asked, id, self._parts.config, created, head, rest, kept)
-        pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone)
-        return Reply(200, pieces, (EVENTS, *_named(id, found.policy.id, asked.episode)))
+        headers = (EVENTS, *_named(id, found.policy.id, asked.episode))
+
+        def over(said: list[bytes]) -> None:
+            """Nobody asks again for a stream that began to come: only who left before that."""
+            if said and good:
+                self._repeats.answered(attempt, Reply(200, b"".join(said), headers))
+            else:
+                self._repeats.lost(attempt)
+
+        pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone, over)
+        return Reply(200, pieces, headers)
 
     # -- the steps ---------------------------------------------------------------------------------------
 

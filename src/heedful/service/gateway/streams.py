@@ -99,15 +99,43 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
 
 
 async def until_gone(
-    pieces: AsyncGenerator[bytes, None], gone: Callable[[], Coroutine[Any, Any, None]]
+    pieces: AsyncGenerator[bytes, None],
+    gone: Callable[[], Coroutine[Any, Any, None]],
+    over: Callable[[list[bytes]], None],
 ) -> AsyncGenerator[bytes, None]:
-    """The pieces, until whoever wants them goes away: a server is not asked on for nobody."""
-    leaving = asyncio.ensure_future(gone())
+    """The pieces, until whoever wants them goes away: a server is not asked on for nobody.
+
+    Who has gone before anything was sent may have lost patience and ask again: then the stream goes on, and
+    `over` is told all that it said. Otherwise `over` is told nothing.
+    """
+    here, leaving = asyncio.current_task(), asyncio.ensure_future(gone())
+    waiting = False
+
+    def leave(_: object) -> None:
+        if waiting and here is not None:
+            here.cancel()
+
+    said: list[bytes] = []
     try:
         async with contextlib.aclosing(pieces):
-            async for piece in pieces:
-                if leaving.done():
+            await asyncio.sleep(0)  # those who have gone already are known to have
+            if leaving.done():
+                said = [piece async for piece in pieces]
+                return
+            leaving.add_done_callback(leave)
+            while not leaving.done():
+                waiting = True
+                try:
+                    piece = await anext(pieces, None)
+                except asyncio.CancelledError:
+                    if here is None or not leaving.done() or here.uncancel() > 0:
+                        raise
+                    return
+                finally:
+                    waiting = False
+                if piece is None:
                     return
                 yield piece
     finally:
         leaving.cancel()
+        over(said)
