@@ -181,6 +181,7 @@ OTHERS = {
     "/v1/models/{id:path}": (["admin", "agent"], "One agent, and which policy answers for it."),
     "/healthz": (["no key needed"], "The process runs."),
     "/readyz": (["no key needed"], "The database reads and writes."),
+    "/widget.js": (["no key needed"], "The feedback widget, for a script tag in a page of yours."),
     "/openapi.json": (["no key needed"], "All of this as OpenAPI says it, with every field."),
 }
 

@@ -16,17 +16,25 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # no test talks to anyone
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, TypeVar
 
 import hypothesis
 import pytest
 import sqlalchemy
 
 from _services import NotHere, Server, postgres, redis
+from chromium import chromium
+
+T = TypeVar("T")
 
 hypothesis.settings.register_profile("heedful", deadline=None, print_blob=True)  # cores are shared and noisy
 hypothesis.settings.load_profile("heedful")
 
-SERVICES = {"postgres": "postgres", "redis": "redis"}  # a fixture's first word -> the marker it brings
+SERVICES = {
+    "postgres": "postgres",
+    "redis": "redis",
+    "browser": "browser",
+}  # a fixture's first word -> the marker it brings
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,7 +59,7 @@ def anyio_backend() -> str:
 
 
 @contextmanager
-def here(service: AbstractContextManager[Server]) -> Iterator[Server]:
+def here(service: AbstractContextManager[T]) -> Iterator[T]:
     """The service; or the test is skipped, and with CI=true failed, because it is not installed."""
     with ExitStack() as stack:
         try:
@@ -125,3 +133,10 @@ def redis_database(redis_url: str) -> str:
     with Redis.from_url(redis_url) as client:
         client.flushall()
     return redis_url
+
+
+@pytest.fixture(scope="module")  # no longer: its event loop and those of async tests exclude each other
+def browser() -> Iterator[Any]:
+    """A real Chromium, driven by playwright: every test opens pages in a context of its own."""
+    with here(chromium()) as found:
+        yield found

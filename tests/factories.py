@@ -13,7 +13,18 @@ from typing import Any
 from heedful.domain.access import Key, Scope, Tenant
 from heedful.domain.content import Message, Role
 from heedful.domain.episode import Allocation, Episode, Turn
-from heedful.domain.feedback import Choice, Completion, Feedback, Form, Judgement, Source, Thumbs, Violation
+from heedful.domain.feedback import (
+    Choice,
+    Completion,
+    DeadLetter,
+    Feedback,
+    Form,
+    Judgement,
+    Parked,
+    Source,
+    Thumbs,
+    Violation,
+)
 from heedful.domain.ids import Digest, TenantId
 from heedful.domain.labeling import Assignment, Item, Queue, Verdict
 from heedful.domain.models import Cycle, Policy, RewardModel, Run, Weights
@@ -98,6 +109,19 @@ def make_violation(category: str | None = "privacy.card_number", **given: Any) -
 
 def make_completion(completed: bool = True, **given: Any) -> Feedback:
     return make_feedback(Completion(completed=completed), **{"source": Source.COMPLETION} | given)
+
+
+def make_parked(feedback: Feedback | None = None, **given: Any) -> Parked:
+    feedback = make_feedback() if feedback is None else feedback
+    defaults = {"id": feedback.id, "feedback": feedback, "waits_for": feedback.turns, "since": NOW}
+    made: Parked = make(Parked, defaults, given)
+    return made
+
+
+def make_dead_letter(**given: Any) -> DeadLetter:
+    defaults = {"payload": "{}", "reason": "no", "origin": "import", "first_seen": NOW, "last_seen": NOW}
+    made: DeadLetter = make(DeadLetter, defaults, given)
+    return made
 
 
 def make_judgement(**given: Any) -> Judgement:
@@ -246,4 +270,6 @@ MAKERS: Mapping[type[Any], Callable[..., Any]] = {
     Release: make_release,
     Alert: make_alert,
     Incident: make_incident,
+    Parked: make_parked,
+    DeadLetter: make_dead_letter,
 }

@@ -389,6 +389,8 @@ def keys_issue(
     person: Annotated[str | None, typer.Option(help="For raters: whose judgements these are.")] = None,
     origin: Annotated[str | None, typer.Option(help="For widgets: the web origin it works from.")] = None,
     expires_days: Annotated[float | None, typer.Option(min=0, help="It ends by itself after that.")] = None,
+    requests_per_second: Annotated[float | None, typer.Option(help="Instead of the server's.")] = None,
+    spend_per_month: Annotated[float | None, typer.Option(help="Then it gets no more answers.")] = None,
     json: Json = False,
 ) -> None:
     """Make a key. Its secret is printed now and never again."""
@@ -398,7 +400,14 @@ def keys_issue(
     from heedful.domain.clock import WallClock
 
     ends = None if expires_days is None else WallClock().now() + timedelta(days=expires_days)
-    asked = keychain.checked(scope=scope.value, name=name, person=person, origin=origin, expires_at=ends)
+    asked = keychain.checked(
+        scope=scope.value,
+        name=name,
+        person=person,
+        origin=origin,
+        expires_at=ends,
+        limits={"requests_per_second": requests_per_second, "spend_per_month": spend_per_month},
+    )
     with keychain.opened(context.obj.settings(), context.obj.tenant, context.obj.key) as chain:
         _print_issued(chain.issue(asked), json)
 

@@ -47,6 +47,12 @@ class NotAllowed(HeedfulError):
     status = 403
 
 
+class OverBudget(NotAllowed):
+    """This key has spent what it may: raise its limit, or wait for the next month."""
+
+    status = 402
+
+
 class NotKnown(NotAllowed):
     """No valid key came with the request: send one."""
 

@@ -119,6 +119,7 @@ class Own:
             person=None if key.person is None else PersonId(key.person),
             origin=key.origin,
             expires_at=key.expires_at,
+            limits=key.limits.to_domain(),
         )
         return KeyIssued(key=KeyOut.of(issued.key), text=issued.text)
 

@@ -8,11 +8,14 @@ once. What has a `once` may be repeated after a crash: the second time it finds 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from random import Random
 from typing import Any, TypeVar
 
@@ -21,11 +24,12 @@ from heedful.domain.access import OPERATOR
 from heedful.domain.clock import Clock
 from heedful.domain.content import Message, Sampling
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
-from heedful.domain.feedback import Choice, Feedback
+from heedful.domain.feedback import Choice, DeadLetter, Feedback, Parked, current
 from heedful.domain.ids import (
     AgentId,
     AlertId,
     DatasetId,
+    DeadLetterId,
     Digest,
     EpisodeId,
     FeedbackId,
@@ -51,6 +55,8 @@ from heedful.engine.protocol import Engine, Progress
 from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
 from heedful.evaluation import gates
 from heedful.feedback import intake
+from heedful.feedback.metrics import Metrics
+from heedful.guards.protocol import Guard
 from heedful.inference.protocol import Inference, complete
 from heedful.labeling import consensus, desk, pairs, raters
 from heedful.labeling.settings import LabelingSettings
@@ -61,9 +67,11 @@ from heedful.registry import runs, versions
 from heedful.release import duty, gate
 from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
-from heedful.store.codec import kind_of
+from heedful.store.codec import digest as digest_of
+from heedful.store.codec import encode, kind_of
 from heedful.store.journal import Journal
-from heedful.store.protocol import Act, Batch, Link, Ref, Store
+from heedful.store.protocol import Act, Batch, Link, Outcome, Ref, Store
+from heedful.store.targets import Targets
 from heedful.store.views import Views
 from heedful.tracking.protocol import Tracking
 from heedful.training.settings import LearnSettings
@@ -101,6 +109,9 @@ class Parts:
     gates: gates.GateSettings
     releases: ReleaseSettings
     watch: signals.WatchSettings
+    guards: tuple[Guard, ...] = ()  # asked before a policy is, and before its answer leaves
+    metrics: Metrics = field(default_factory=dict)  # what may be said under a name
+    parked_days: float = 30.0  # how long feedback waits for what it is about
 
     def mint(self, kind: str) -> str:
         return mint(kind, self.clock.now(), self.random)
@@ -112,6 +123,7 @@ class Heard:
 
     id: FeedbackId
     kept: bool  # False: it was there already, or it was refused
+    parked: bool = False  # what it is about is not here yet
     error: HeedfulError | None = None
 
 
@@ -145,36 +157,147 @@ def end_episode(
 # -- 1: somebody says something about it ---------------------------------------------------------------------
 
 
-def hear(parts: Parts, tenant: TenantId, said: Sequence[Feedback], *, actor: str) -> list[Heard]:
-    """Each piece is checked, completed and kept on its own: a bad one never rejects its neighbours."""
-    turns = parts.store.get_many(Turn, tenant, sorted({id for one in said for id in one.turns}))
-    episodes = parts.store.get_many(Episode, tenant, sorted({one.episode for one in said if one.episode}))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hearing:
+    """Feedback that was handed to the store: when its `futures` are done, `heard` says what became of it."""
+
+    tenant: TenantId
+    said: Sequence[Feedback]
+    refused: Mapping[int, HeedfulError]  # by place: what never got to the store
+    parked: frozenset[int]
+    plain: tuple[int, ...]  # places of what went in one batch, each on its own
+    kept: Future[Outcome] | None
+    judged: Mapping[int, Future[Outcome]]  # judgements: each with the end of its assignment
+
+    @property
+    def futures(self) -> list[Future[Outcome]]:
+        return [*([self.kept] if self.kept else ()), *self.judged.values()]
+
+
+def hear(
+    parts: Parts,
+    tenant: TenantId,
+    said: Sequence[Feedback],
+    *,
+    actor: str,
+    fresh: Mapping[TurnId, intake.Answered] | None = None,
+) -> list[Heard]:
+    """Each piece is checked, completed and kept on its own: a bad one never rejects its neighbours.
+
+    What is about a turn or an episode that is not here yet is parked, and becomes feedback when that comes.
+    `fresh` has turns that were answered and are still on their way to the disk.
+    """
+    turns, episodes = asked_for(said)
+    known = parts.views.targets(tenant, turns, episodes)
+    answered = {**known.turns, **(fresh or {})}
+    return heard(parts, begin_to_hear(parts, tenant, said, answered, known.episodes, actor=actor))
+
+
+def asked_for(said: Sequence[Feedback]) -> tuple[list[TurnId], list[EpisodeId]]:
+    """What the feedback is about, each once."""
+    turns = dict.fromkeys(id for one in said for id in one.turns)
+    episodes = dict.fromkeys(one.episode for one in said if one.episode is not None)
+    return list(turns), list(episodes)
+
+
+def begin_to_hear(
+    parts: Parts,
+    tenant: TenantId,
+    said: Sequence[Feedback],
+    turns: Mapping[TurnId, intake.Answered],
+    episodes: Container[EpisodeId],
+    *,
+    actor: str,
+) -> Hearing:
+    """As `hear`, for whoever knows the targets and must not wait: nothing here asks the database, unless a
+    piece is a judgement."""
     now = parts.clock.now()
-    pending: list[Future[Any] | HeedfulError] = []
-    for one in said:
+    refused: dict[int, HeedfulError] = {}
+    judged: dict[int, Future[Outcome]] = {}
+    records: list[Feedback | Parked] = []
+    sent: list[str] = []
+    places: list[int] = []
+    parked: set[int] = set()
+    for place, one in enumerate(said):
         try:
-            whole = intake.complete(
-                one,
-                turns={TurnId(id): turn for id, turn in turns.items()},
-                episodes={EpisodeId(id): episode for id, episode in episodes.items()},
-                taxonomy=parts.taxonomy,
-                now=now,
-            )
-            closed = desk.close(parts.store, whole, now=now)
-            acts = (act(parts, tenant, actor, "feedback.judged", whole),) if whole.judgement else ()
-            pending.append(
-                parts.store.submit(Batch(add=(whole,), swap=(closed,) if closed else (), acts=acts))
-            )
+            intake.check(one, taxonomy=parts.taxonomy, metrics=parts.metrics, now=now)
+            waits_for = () if one.judgement else intake.missing(one, turns=turns, episodes=episodes)
+            record: Feedback | Parked
+            if waits_for:
+                record = Parked(id=one.id, tenant=tenant, feedback=one, waits_for=waits_for, since=now)
+                parked.add(place)
+            else:
+                record = intake.complete(
+                    one, turns=turns, episodes=episodes, taxonomy=parts.taxonomy, now=now
+                )
+            digest = digest_of(one)
+            if isinstance(record, Feedback) and record.judgement is not None:
+                judged[place] = _judge(parts, record, digest, actor=actor, now=now)
+                continue
         except HeedfulError as error:
-            pending.append(error)
-    return [_heard(parts, one, what) for one, what in zip(said, pending, strict=True)]
+            refused[place] = error
+            continue
+        records.append(record)
+        sent.append(digest)
+        places.append(place)
+    kept: Future[Outcome] | None = None
+    if records:
+        try:
+            kept = parts.store.submit(Batch(add=tuple(records), sent=tuple(sent), each=True))
+        except HeedfulError as error:
+            refused |= dict.fromkeys(places, error)
+            places = []
+    return Hearing(
+        tenant=tenant,
+        said=said,
+        refused=refused,
+        parked=frozenset(parked),
+        plain=tuple(places),
+        kept=kept,
+        judged=judged,
+    )
 
 
-def _heard(parts: Parts, said: Feedback, what: Future[Any] | HeedfulError) -> Heard:
+def _judge(parts: Parts, whole: Feedback, sent: str, *, actor: str, now: datetime) -> Future[Outcome]:
+    """A judgement ends its assignment in the same commit, and is an act."""
+    closed = desk.close(parts.store, whole, now=now)
+    acts = (act(parts, whole.tenant, actor, "feedback.judged", whole),)
+    return parts.store.submit(Batch(add=(whole,), sent=(sent,), swap=(closed,) if closed else (), acts=acts))
+
+
+def heard(parts: Parts, hearing: Hearing) -> list[Heard]:
+    """What became of each piece; waits for the commits that are not done."""
+    found = {
+        place: Heard(id=hearing.said[place].id, kept=False, error=error)
+        for place, error in hearing.refused.items()
+    }
+    if hearing.kept is not None:
+        found |= _of_batch(hearing, hearing.kept)
+    for place, future in hearing.judged.items():
+        found[place] = _of_judgement(parts, hearing.said[place], future)
+    return [found[place] for place in range(len(hearing.said))]
+
+
+def _of_batch(hearing: Hearing, future: Future[Outcome]) -> dict[int, Heard]:
+    said, parked = hearing.said, hearing.parked
     try:
-        if isinstance(what, HeedfulError):
-            raise what
-        return Heard(id=said.id, kept=what.result().added[0])
+        outcome = future.result()
+    except HeedfulError as error:
+        return {place: Heard(id=said[place].id, kept=False, error=error) for place in hearing.plain}
+    if not outcome.refused:
+        return {
+            place: Heard(id=said[place].id, kept=kept, parked=place in parked)
+            for place, kept in zip(hearing.plain, outcome.added, strict=True)
+        }
+    return {
+        place: Heard(id=said[place].id, kept=kept, parked=place in parked, error=outcome.refused.get(number))
+        for number, (place, kept) in enumerate(zip(hearing.plain, outcome.added, strict=True))
+    }
+
+
+def _of_judgement(parts: Parts, said: Feedback, future: Future[Outcome]) -> Heard:
+    try:
+        return Heard(id=said.id, kept=future.result().added[0])
     except Conflict as error:
         # The same judgement may have been on its way twice: its assignment was closed by the other one.
         if said.judgement is not None and said.judgement.assignment is not None:
@@ -184,6 +307,110 @@ def _heard(parts: Parts, said: Feedback, what: Future[Any] | HeedfulError) -> He
         return Heard(id=said.id, kept=False, error=error)
     except HeedfulError as error:
         return Heard(id=said.id, kept=False, error=error)
+
+
+def join(parts: Parts, tenant: TenantId, waiting: Sequence[Parked]) -> list[FeedbackId]:
+    """Parked feedback is looked at again: what it waited for may be here.
+
+    It becomes feedback in the commit that takes it out of the waiting; what never can, or has waited too
+    long, becomes a dead letter. Returns those that now wait for something else: look at them once more.
+    """
+    now = parts.clock.now()
+    turns, episodes = asked_for([one.feedback for one in waiting])
+    known = parts.views.targets(tenant, turns, episodes)
+    pending: list[tuple[Parked, Future[Outcome]]] = []
+    again: list[FeedbackId] = []
+    for one in waiting:
+        absent = intake.missing(one.feedback, turns=known.turns, episodes=known.episodes)
+        try:
+            if not absent:
+                pending.append((one, parts.store.submit(_joined(parts, one, known))))
+            elif now - one.since > timedelta(days=parts.parked_days):
+                raise InvalidInput(f"{absent[0]!r} did not come within {parts.parked_days:g} days")
+            elif absent[0] != one.waits_for[0]:
+                pending.append(
+                    (one, parts.store.submit(Batch(swap=((one, replace(one, waits_for=absent)),))))
+                )
+                again.append(one.id)
+        except InvalidInput as error:
+            pending.append((one, parts.store.submit(_buried(parts, one, error))))
+    for one, future in pending:
+        try:
+            future.result()
+        except (Conflict, InvalidInput) as error:
+            # Somebody else may have joined it, and then it is not here any more.
+            if parts.store.get(Parked, tenant, one.id) == one:
+                parts.store.commit(_buried(parts, one, error))
+    return again
+
+
+def _joined(parts: Parts, one: Parked, known: Targets) -> Batch:
+    said = one.feedback
+    whole = intake.complete(
+        said, turns=known.turns, episodes=known.episodes, taxonomy=parts.taxonomy, now=one.since
+    )
+    return Batch(add=(whole,), sent=(digest_of(said),), drop=(one,))
+
+
+def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:
+    payload = encode(one.feedback).decode()
+    letter = _letter(parts, one.tenant, payload, str(error), origin="parked")
+    return Batch(add=(letter,), drop=(one,))
+
+
+def bury(parts: Parts, tenant: TenantId, payload: str, reason: str, *, origin: str) -> DeadLetter:
+    """What came in and cannot become what it should is kept for a person to look at, once however often it comes."""
+    new = _letter(parts, tenant, payload, reason, origin=origin)
+    known = parts.store.get(DeadLetter, tenant, new.id)
+    if known is None and parts.store.commit(Batch(add=(new,), each=True)).added[0]:
+        return new
+    return _again(parts, _get(parts, DeadLetter, tenant, new.id), reason)
+
+
+def _letter(parts: Parts, tenant: TenantId, payload: str, reason: str, *, origin: str) -> DeadLetter:
+    now, name = parts.clock.now(), hashlib.sha256(payload.encode()).hexdigest()[:32]
+    return DeadLetter(
+        id=DeadLetterId(f"{origin}:{name}"),
+        tenant=tenant,
+        payload=payload,
+        reason=reason,
+        origin=origin,
+        first_seen=now,
+        last_seen=now,
+    )
+
+
+def _again(parts: Parts, letter: DeadLetter, reason: str) -> DeadLetter:
+    more = replace(letter, last_seen=parts.clock.now(), attempts=letter.attempts + 1, reason=reason)
+    with suppress(Conflict):  # somebody counted at the same moment
+        parts.store.commit(Batch(swap=((letter, more),)))
+    return more
+
+
+def replay(
+    parts: Parts, tenant: TenantId, id: DeadLetterId, said: Sequence[Feedback], *, actor: str
+) -> list[Heard]:
+    """What a dead letter says, as its reader understood it, is heard once more; when all of it was taken the
+    letter is gone."""
+    letter = _get(parts, DeadLetter, tenant, id)
+    results = hear(parts, tenant, said, actor=actor)
+    wrong = next((one.error for one in results if one.error is not None), None)
+    if wrong is not None or not results:
+        _again(parts, letter, str(wrong or "it says nothing"))
+        return results
+    _purge(parts, letter, actor=actor, verb="dead_letter.replayed")
+    return results
+
+
+def purge(parts: Parts, tenant: TenantId, id: DeadLetterId, *, actor: str) -> DeadLetter:
+    """A dead letter is thrown away, and the audit log says by whom."""
+    letter = _get(parts, DeadLetter, tenant, id)
+    _purge(parts, letter, actor=actor, verb="dead_letter.purged")
+    return letter
+
+
+def _purge(parts: Parts, letter: DeadLetter, *, actor: str, verb: str) -> None:
+    parts.store.commit(Batch(drop=(letter,), acts=(act(parts, letter.tenant, actor, verb, letter),)))
 
 
 # -- 2: people are asked, and their answers are added up -----------------------------------------------------
@@ -290,7 +517,7 @@ def agree(parts: Parts, tenant: TenantId, queue: QueueId) -> int:
         weight=parts.labeling.prior_weight,
     )
     said: dict[ItemId, list[Feedback]] = {}
-    for one in parts.store.find(Feedback, tenant, where={"queue": queue}, limit=None):
+    for one in current(parts.store.find(Feedback, tenant, where={"queue": queue}, limit=None)):
         if one.judgement is not None and one.judgement.item is not None:
             said.setdefault(one.judgement.item, []).append(one)
     count = consensus.of_choices if known.asks == "choice" else consensus.of_checks
@@ -332,7 +559,7 @@ def agree(parts: Parts, tenant: TenantId, queue: QueueId) -> int:
 
 def freeze_judged(parts: Parts, tenant: TenantId, agent: AgentId) -> Dataset:
     """What people think of one agent's answers, so far: verdicts, corrections and checks."""
-    feedback = parts.store.find(Feedback, tenant, where={"form": JUDGING}, limit=None)
+    feedback = current(parts.store.find(Feedback, tenant, where={"form": JUDGING}, limit=None))
     verdicts = parts.store.find(Verdict, tenant, limit=None)
     wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
     found = parts.store.get_many(Turn, tenant, sorted(wanted))
@@ -355,7 +582,7 @@ def freeze_shown(
         parts,
         tenant,
         name,
-        build.from_demonstrations(parts.store.find(Feedback, tenant, where=where, limit=None)),
+        build.from_demonstrations(current(parts.store.find(Feedback, tenant, where=where, limit=None))),
     )
 
 

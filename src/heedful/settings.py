@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from heedful.errors import Misconfigured
 from heedful.evaluation.gates import GateSettings
+from heedful.feedback.metrics import MetricSettings
 from heedful.inference.openai_http import UpstreamSettings
 from heedful.labeling.settings import LabelingSettings
 from heedful.monitoring.signals import WatchSettings
@@ -56,6 +57,9 @@ class ServerSettings(BaseModel):
 
     requests_per_second: float = Field(2000.0, gt=0)
     """What one key may send, over a few seconds, unless the key says otherwise."""
+
+    disk_floor_mb: int = Field(200, ge=0)
+    """Space that stays free on the disk of `data`: with less, feedback is answered 503 until there is more."""
 
     drain_seconds: float = Field(10.0, ge=0)
     """How long requests may still take after SIGTERM."""
@@ -95,6 +99,18 @@ class SafetySettings(BaseModel):
     """Your own safety taxonomy; without it the one that comes along."""
 
 
+class FeedbackSettings(BaseModel):
+    """What people and programs may say, and how long it waits for what it is about."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    metrics: dict[str, MetricSettings] = Field(default_factory=dict)
+    """Names that feedback may have, with the form, level, direction and scale of each."""
+
+    parked_days: float = Field(30.0, gt=0)
+    """How long feedback waits for a turn or an episode that is not here yet."""
+
+
 class InferenceSettings(BaseModel):
     """What answers for policies that are not our own weights."""
 
@@ -128,6 +144,7 @@ class Settings(BaseModel):
     safety: SafetySettings = SafetySettings()
     gateway: GatewaySettings = GatewaySettings()
     inference: InferenceSettings = InferenceSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
     labeling: LabelingSettings = LabelingSettings()
     datasets: DatasetSettings = DatasetSettings()
     learn: LearnSettings = LearnSettings()

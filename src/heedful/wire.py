@@ -7,9 +7,9 @@ would train on the wrong number. The chat routes are OpenAI's, and there unknown
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -25,10 +25,11 @@ from pydantic import (
 )
 
 from heedful.domain import feedback as forms
-from heedful.domain.access import Key, Scope
+from heedful.domain.access import Key, Limits, Scope
 from heedful.domain.content import Message, Role, Sampling, ToolCall
 from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World
 from heedful.domain.feedback import Feedback, Judgement, Source
+from heedful.domain.guard import Decision
 from heedful.domain.ids import (
     ID_PATTERN,
     AgentId,
@@ -49,6 +50,7 @@ from heedful.domain.models import Adapter, External, Weights
 from heedful.domain.preference import Objective
 from heedful.domain.taxonomy import Severity
 
+T = TypeVar("T")
 MOST_FEEDBACK = 1000  # in one request
 LONGEST_TEXT = 200_000  # characters of one text
 DIGEST_PATTERN = r"^sha256:[0-9a-f]{64}$"
@@ -346,6 +348,9 @@ class FeedbackIn(Shape):
     """When it was said; None means now."""
     by: Name | None = None
     """A pseudonym of who said it, or the program's name. A rater's key fills it in itself."""
+    name: Short | None = None
+    """Of a declared metric. What the same person says again about the same target under it replaces, for
+    everything that counts, what was said before."""
     turn: Name | None = None
     """What it is about; the completion's id is the turn's."""
     episode: Name | None = None
@@ -371,19 +376,25 @@ class FeedbackIn(Shape):
         at: datetime,
         by: PersonId | None = None,
         judged: Source | None = None,
+        scale: tuple[float | None, float | None] | None = None,
     ) -> Feedback:
-        """The domain's value; `at`, `by` and `judged` are used where the sender left a place empty."""
+        """The domain's value; the rest is used where the sender left a place empty: `scale` for a rating that
+        brings none, because its metric has one."""
         form, usual = FORMS[self.said.form]
-        fields = {name: getattr(self.said, name) for name in type(self.said).model_fields if name != "form"}
+        inner: dict[str, Any] = {**self.said.__dict__}
+        if scale is not None and isinstance(self.said, RatingIn):
+            own = self.said.model_fields_set
+            inner |= {name: end for name, end in zip(("low", "high"), scale, strict=True) if name not in own}
         if isinstance(self.said, DemonstrationIn):
-            fields["prompt"] = tuple(message.to_domain() for message in self.said.prompt)
+            inner["prompt"] = tuple(message.to_domain() for message in self.said.prompt)
         return Feedback(
             id=FeedbackId(id),
             tenant=tenant,
-            said=form(**fields),
+            said=form(**inner),
             source=self.source or judged or usual,
             at=self.at or at,
             by=PersonId(self.by) if self.by else by,
+            name=self.name,
             turn=_opt(TurnId, self.turn),
             episode=_opt(EpisodeId, self.episode),
             confidence=self.confidence,
@@ -649,6 +660,17 @@ class GoldIn(Shape):
         return Gold(chosen=_opt(TurnId, self.chosen), category=self.category, why=self.why)
 
 
+class DecisionIn(Shape):
+    """What a person makes of a held answer."""
+
+    decision: Literal[Decision.ALLOW, Decision.REWRITE, Decision.REFUSE]
+    """allow, rewrite or refuse."""
+    text: Text | None = None
+    """What is said instead, with rewrite."""
+    reason: Text | None = None
+    """For those who ask later."""
+
+
 # -- policies, releases, cycles ------------------------------------------------------------------------------
 
 
@@ -785,6 +807,18 @@ class CycleIn(Shape):
 # -- keys ----------------------------------------------------------------------------------------------------
 
 
+class LimitsIn(Shape):
+    """How much a key may do; what is left out is not limited beyond what any key is."""
+
+    requests_per_second: Annotated[Number, Field(gt=0)] | None = None
+    """Over a few seconds, instead of `server.requests_per_second`."""
+    spend_per_month: Annotated[Number, Field(gt=0)] | None = None
+    """Of a calendar month in UTC, in the currency of the price tables: then it gets no more answers."""
+
+    def to_domain(self) -> Limits:
+        return Limits(**dict(self))
+
+
 class KeyIn(Shape):
     """Issue a key."""
 
@@ -798,6 +832,8 @@ class KeyIn(Shape):
     """For widgets: the only web origin that it works from."""
     expires_at: At | None = None
     """When it ends by itself."""
+    limits: LimitsIn = LimitsIn()
+    """How much it may do."""
     tenant: Name | None = None
     """Another tenant, which begins with this: only for an admin of the operator's own."""
 
@@ -832,6 +868,8 @@ class KeyOut(Shape):
     """When it was ended."""
     successor: KeyId | None
     """What it was replaced with."""
+    limits: Limits
+    """How much it may do."""
 
     @classmethod
     def of(cls, key: Key) -> Self:
@@ -863,13 +901,40 @@ class ErrorOut(Shape):
     """invalid_input, not_found, conflict …: for programs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackOut(Feedback):
+    """A piece of feedback as it was kept, and how it stands."""
+
+    superseded_by: FeedbackId | None = None  # what counts instead
+    waits_for: tuple[str, ...] = ()  # while it is parked
+
+    @classmethod
+    def of(cls, said: Feedback, **standing: Any) -> Self:
+        return cls(**{one.name: getattr(said, one.name) for one in fields(said)}, **standing)
+
+
+class ListOf(BaseModel, Generic[T]):
+    """A page."""
+
+    results: tuple[T, ...]
+    next: int | None
+    """The `after` of the next page; None when this is the last."""
+
+
+class ReplayIn(Shape):
+    """A dead letter is heard once more."""
+
+    payload: Text | None = None
+    """JSON text to hear instead of what came: mended by a person. None means as it came."""
+
+
 class Kept(Shape):
     """What became of one piece of feedback."""
 
     id: str | None
     """Its id; None when it was too broken to have one."""
-    status: Literal["kept", "duplicate", "error"]
-    """duplicate: it was there already, and nothing changed."""
+    status: Literal["kept", "duplicate", "parked", "error"]
+    """duplicate: it was there already, and nothing changed. parked: kept until what it is about comes."""
     error: ErrorOut | None = None
     """Why it was refused."""
 

@@ -78,6 +78,8 @@ def wire(settings: Settings) -> Wired:
         gates=settings.gates,
         releases=settings.releases,
         watch=settings.watch,
+        metrics=settings.feedback.metrics,
+        parked_days=settings.feedback.parked_days,
     )
     durable = DbosDurable(durable_engine(settings), executor=settings.server.name)
     return Wired(parts=parts, durable=durable, store=store)

@@ -24,6 +24,7 @@ from factories import (
     make_feedback,
     make_item,
     make_judgement,
+    make_parked,
     make_policy,
     make_run,
     make_turn,
@@ -31,11 +32,12 @@ from factories import (
 from heedful.audit.merkle import frontier
 from heedful.audit.verification import verify
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
-from heedful.domain.feedback import Feedback, Ranking, Thumbs
+from heedful.domain.feedback import Feedback, Parked, Ranking, Thumbs
 from heedful.domain.ids import PersonId, RunId, TenantId
-from heedful.domain.labeling import Item
-from heedful.domain.models import Run
+from heedful.domain.labeling import Assignment, Item
+from heedful.domain.models import Policy, Run
 from heedful.errors import Conflict, InvalidInput, Misconfigured, Unavailable
+from heedful.store.codec import digest
 from heedful.store.protocol import Batch, Link, Outcome, Ref
 from heedful.store.sql import SqlStore, open_store
 from heedful.store.tables import KINDS, columns, found_by
@@ -160,7 +162,72 @@ def test_a_batch_of_two_tenants_is_refused(store: SqlStore) -> None:
         store.commit(Batch(add=(make_turn(), make_turn(tenant=OTHER))))
 
 
+# --- each on its own -------------------------------------------------------------------------------------
+
+
+def test_with_each_what_is_wrong_with_one_record_leaves_the_others_alone(store: SqlStore) -> None:
+    there = make_policy()
+    store.commit(Batch(add=(there,)))
+    good, nul, large = make_policy(), make_policy(agent="a\0b"), make_policy(version=2**70)
+    other = replace(there, figures={"gain": 1.0})
+    records = (good, nul, there, other, large, good, make_policy())
+    for first in (True, False):  # sent again the outcome is the same, but for what was added
+        outcome = store.commit(Batch(add=records, each=True))
+        assert outcome.added == (first, False, False, False, False, False, first)
+        assert {place: type(error) for place, error in outcome.refused.items()} == {
+            1: InvalidInput,
+            3: Conflict,
+            4: InvalidInput,
+        }
+    assert len(store.find(Policy, TENANT)) == 3
+    assert Views(store).tallies(TENANT) == {"policy": 3}
+
+
+def test_with_each_nothing_but_records_is_taken(store: SqlStore) -> None:
+    for more in ({"once": "it"}, {"acts": (make_act(),)}, {"drop": (make_turn(),)}):
+        with pytest.raises(InvalidInput, match="nothing else"):
+            store.commit(Batch(add=(make_turn(),), each=True, **more))  # type: ignore[arg-type]
+
+
 # --- once ------------------------------------------------------------------------------------------------
+
+
+def test_what_was_sent_decides_and_not_what_we_made_of_it(store: SqlStore) -> None:
+    said = make_feedback()
+    whole = replace(said, episode="episode_1", policy="policy_1")
+    sent = (digest(said),)
+    assert store.commit(Batch(add=(whole,), sent=sent)).added == (True,)
+    assert store.commit(Batch(add=(replace(whole, episode="episode_2"),), sent=sent)).added == (False,)
+    assert store.commit(Batch(add=(whole,))).added == (False,)
+    other = replace(said, confidence=0.5)
+    with pytest.raises(Conflict):
+        store.commit(Batch(add=(replace(whole, confidence=0.5),), sent=(digest(other),)))
+    with pytest.raises(InvalidInput, match="2 digests for 1"):
+        store.commit(Batch(add=(whole,), sent=sent * 2))
+    assert store.find(Feedback, TENANT) == [whole]
+
+
+def test_feedback_and_parked_feedback_share_their_ids(store: SqlStore) -> None:
+    said, later = make_feedback(), make_feedback()
+    parked, late = make_parked(said), make_parked(later)
+    sent = (digest(said),)
+    assert store.commit(Batch(add=(parked, later))).added == (True, True)
+    assert store.commit(Batch(add=(said, late), each=True)).added == (False, False)
+    again = replace(parked, waits_for=("turn_9",), since=NOW + timedelta(days=1))
+    assert store.commit(Batch(add=(again,))).added == (False,)
+    other = replace(said, confidence=0.5)
+    for changed in (other, make_parked(other)):
+        with pytest.raises(Conflict):
+            store.commit(Batch(add=(changed,)))
+    assert store.find(Feedback, TENANT) == [later]
+    assert store.find(Parked, TENANT) == [parked]
+    whole = replace(said, policy="policy_1", episode="episode_1")
+    joined = [store.submit(Batch(add=(whole,), sent=sent, drop=(parked,))) for _ in range(2)]
+    assert joined[0].result().added == (True,)
+    assert isinstance(joined[1].exception(), Conflict)
+    assert store.commit(Batch(add=(parked,))).added == (False,)
+    assert store.find(Feedback, TENANT) == [later, whole]
+    assert store.find(Parked, TENANT) == []
 
 
 def test_the_same_record_twice_is_kept_once(store: SqlStore) -> None:
@@ -267,6 +334,72 @@ def test_swapping_what_is_not_there_is_a_conflict(store: SqlStore) -> None:
 def test_a_swap_of_two_different_records_is_refused(store: SqlStore) -> None:
     with pytest.raises(InvalidInput, match="one record"):
         store.commit(Batch(swap=((make_episode(), make_episode()),)))
+
+
+# --- drops -----------------------------------------------------------------------------------------------
+
+
+def test_what_is_dropped_is_nowhere_to_be_found(store: SqlStore) -> None:
+    choice, stays = make_choice(shown=("turn_1", "turn_2")), make_feedback()
+    store.commit(Batch(add=(choice, stays)))
+    assert store.commit(Batch(drop=(choice,))) == Outcome(added=())
+    assert store.get(Feedback, TENANT, choice.id) is None
+    assert store.find(Feedback, TENANT) == [stays]
+    assert store.find(Feedback, TENANT, where={"form": "choice"}) == []
+    assert store.children(TENANT, ref("turn", "turn_2")) == []
+    assert Views(store).tallies(TENANT) == {"feedback": 1}
+
+
+def test_a_drop_and_what_comes_in_its_place_are_one(store: SqlStore) -> None:
+    lease, turn = make_assignment(), make_turn()
+    store.commit(Batch(add=(lease,)))
+    there = make_turn()
+    store.commit(Batch(add=(there,)))
+    with pytest.raises(Conflict):
+        store.commit(Batch(add=(turn, replace(there, answer="other")), drop=(lease,)))
+    assert store.get(Assignment, TENANT, lease.id) == lease
+    store.commit(Batch(add=(turn,), drop=(lease,), acts=(make_act(),)))
+    assert store.get(Assignment, TENANT, lease.id) is None
+    assert store.get(Turn, TENANT, turn.id) == turn
+    assert len(list(store.audit_entries())) == 1
+
+
+def test_of_two_who_drop_or_change_a_record_one_wins(store: SqlStore) -> None:
+    lease = make_assignment()
+    store.commit(Batch(add=(lease,)))
+    futures = [store.submit(Batch(add=(make_turn(),), drop=(lease,))) for _ in range(4)]
+    futures.append(store.submit(Batch(swap=((lease, replace(lease, rater=PersonId("other"))),))))
+    errors = [future.exception() for future in futures]
+    assert errors[0] is None
+    assert all(isinstance(error, Conflict) for error in errors[1:])
+    assert len(store.find(Turn, TENANT)) == 1
+
+
+def test_what_changed_since_it_was_read_is_not_dropped(store: SqlStore) -> None:
+    episode = make_episode()
+    done = replace(episode, state=EpisodeState.DONE)
+    store.commit(Batch(add=(episode,)))
+    store.commit(Batch(swap=((episode, done),)))
+    with pytest.raises(Conflict, match="not what it was"):
+        store.commit(Batch(drop=(episode,)))
+    with pytest.raises(Conflict, match="not there"):
+        store.commit(Batch(drop=(make_episode(),)))
+    assert store.find(Episode, TENANT) == [done]
+
+
+def test_the_id_of_what_was_dropped_is_free_again(store: SqlStore) -> None:
+    choice = make_choice(shown=("turn_1", "turn_2"))
+    other = make_choice(shown=("turn_3", "turn_4"), id=choice.id)
+    batches = (Batch(add=(choice,)), Batch(drop=(choice,)), Batch(add=(other,)))
+    for _ in range(2):  # the second time what is in the database goes as well
+        futures = [store.submit(batch) for batch in batches]
+        assert [future.result().added for future in futures] == [(True,), (), (True,)]
+        assert store.find(Feedback, TENANT) == [other]
+        assert store.children(TENANT, ref("turn", "turn_2")) == []
+        assert store.children(TENANT, ref("turn", "turn_4")) == [ref("feedback", choice.id)]
+        assert Views(store).tallies(TENANT) == {"feedback": 1}
+        store.commit(Batch(drop=(other,)))
+    assert store.find(Feedback, TENANT) == []
 
 
 # --- audit -----------------------------------------------------------------------------------------------
@@ -468,4 +601,6 @@ def test_an_address_that_cannot_work_is_refused(wrong: str) -> None:
 
 def test_every_field_of_a_batch_is_known_here() -> None:
     """Who adds a field to Batch is reminded to keep it."""
-    assert {field.name for field in fields(Batch)} == {"add", "swap", "links", "acts", "once"}
+    assert {field.name for field in fields(Batch)} == {
+        *("add", "swap", "drop", "links", "acts", "once", "each", "sent")
+    }

@@ -26,6 +26,7 @@ from factories import (
     make_item,
     make_judgement,
     make_key,
+    make_parked,
     make_policy,
     make_queue,
     make_release,
@@ -38,6 +39,7 @@ from heedful.domain.feedback import Completion, Feedback, Source, Thumbs
 from heedful.domain.ids import (
     AgentId,
     EpisodeId,
+    FeedbackId,
     KeyId,
     PersonId,
     PolicyId,
@@ -52,7 +54,9 @@ from heedful.errors import NotFound
 from heedful.store import asking
 from heedful.store.protocol import Batch, Ref
 from heedful.store.sql import SqlStore, open_store
+from heedful.store.targets import Targets
 from heedful.store.views import OpenItem, QueueState, RaterLine, Views
+from heedful.store.waiting import Marks
 
 RELEASE = ReleaseId("release_1")
 QUEUE = QueueId("queue_1")
@@ -154,6 +158,49 @@ def test_recent_feedback_comes_newest_first(store: SqlStore, views: Views) -> No
     page = views.feedback_recent(TENANT, limit=2)
     assert [one for _, one in page] == said[:2:-1]
     assert [one for _, one in views.feedback_recent(TENANT, before=page[-1][0])] == said[2::-1]
+
+
+def test_what_was_said_under_one_name_has_a_history(store: SqlStore, views: Views) -> None:
+    first, second = (make_feedback(name="helpful", at=later(n)) for n in (0, 1))
+    others = (make_feedback(name="helpful", by="user_2"), make_feedback(name="polite"), make_feedback())
+    store.commit(Batch(add=(first, others[0], second, *others[1:])))
+    for one in (first, second):
+        assert views.history(TENANT, one.id) == [first, second]
+    for one in others:
+        assert views.history(TENANT, one.id) == [one]
+    assert views.history(TENANT, FeedbackId("none")) == []
+
+
+# --- feedback on its way ---------------------------------------------------------------------------------
+
+
+def test_targets_are_found_without_their_texts(store: SqlStore, views: Views) -> None:
+    turn, episode = make_turn(), make_episode()
+    store.commit(Batch(add=(turn, episode)))
+    found = views.targets(TENANT, [turn.id, TurnId("none")], [episode.id, EpisodeId("none")])
+    assert found.turns == {turn.id: (turn.episode, turn.policy)}
+    assert found.episodes == {episode.id}
+    assert views.targets(TenantId("globex"), [turn.id], [episode.id]) == Targets()
+
+
+def test_what_came_since_leads_to_what_waits_for_it(store: SqlStore, views: Views) -> None:
+    before = views.newest()
+    turns, episode = [make_turn() for _ in range(5)], make_episode()
+    store.commit(Batch(add=(*turns[:3], episode)))
+    store.commit(Batch(add=(make_turn(id="theirs", tenant="globex"),)))
+    upto = views.newest()
+    store.commit(Batch(add=tuple(turns[3:])))
+    page, first = views.arrived(before, upto, 2)
+    rest, second = views.arrived(page, upto)
+    came = [*((TENANT, one.id) for one in (*turns[:3], episode)), ("globex", "theirs")]
+    assert sorted([*first, *second]) == sorted(came)
+    assert rest == upto
+    parked = [make_parked(make_feedback(turn=turn.id)) for turn in turns]
+    store.commit(Batch(add=tuple(parked)))
+    assert views.parked_on(TENANT, [turns[1].id, turns[3].id, "none"]) == [parked[1], parked[3]]
+    assert views.parked_tenants() == [TENANT]
+    store.commit(Batch(drop=tuple(parked)))
+    assert views.parked_tenants() == []
 
 
 # --- releases --------------------------------------------------------------------------------------------
@@ -353,6 +400,8 @@ def test_all_tenants_are_named(store: SqlStore, views: Views) -> None:
 ASKED: dict[str, Callable[[Views], object]] = {
     "tallies": lambda views: views.tallies(TENANT),
     "feedback_by_source": lambda views: views.feedback_by_source(TENANT, later(100)),
+    "feedback_pulse": lambda views: views.feedback_pulse(TENANT),
+    "feedback_tenants": lambda views: views.feedback_tenants(),
     "audit_size": lambda views: views.audit_size(),
     "episode": lambda views: views.episode(TENANT, EpisodeId("e7")),
     "turns": lambda views: views.turns(TENANT),
@@ -369,20 +418,27 @@ ASKED: dict[str, Callable[[Views], object]] = {
     "queue_state_now": lambda views: views.queue_state(TENANT, QUEUE, now=NOW),
     "open_items": lambda views: views.open_items(TENANT, QUEUE, RATER, NOW),
     "raters": lambda views: views.raters(TENANT, QUEUE),
+    "history": lambda views: views.history(TENANT, FeedbackId("judged_1")),
+    "targets": lambda views: views.targets(TENANT, [TurnId("t7")], [EpisodeId("e7")]),
+    "newest": lambda views: views.newest(),
+    "arrived": lambda views: views.arrived(Marks(700, 100), Marks(800, 200)),
+    "parked_on": lambda views: views.parked_on(TENANT, ["t7", "t8"]),
+    "parked_tenants": lambda views: views.parked_tenants(),
     "why": lambda views: views.why(TENANT, Ref(kind="turn", id="t7")),
     "why_of_feedback": lambda views: views.why(TENANT, Ref(kind="item", id="known_item")),
     "key": lambda views: views.key("hk_1"),
 }
-BIG = {"turn", "feedback", "episode", "item", "assignment", "link", "audit_entry", "verdict"}
+BIG = {"turn", "feedback", "parked", "episode", "item", "assignment", "link", "audit_entry", "verdict"}
 # These end after a page: they read an index from its end, as far as that takes.
-PAGES = {"turns", "turns_before", "turns_of_agent", "feedback_recent"}
+PAGES = {"turns", "turns_before", "turns_of_agent", "feedback_recent", "feedback_pulse", "arrived", "newest"}
 
 
 @pytest.fixture
 def filled(store: SqlStore) -> SqlStore:
     """Small, but with the variety of something large."""
     futures = [store.submit(batch) for n in range(40) for batch in _some(n)]
-    known = (make_queue(id=QUEUE), make_release(id=RELEASE), make_policy(), make_key(id="hk_1"))
+    named = make_feedback(id="judged_1", name="helpful")
+    known = (named, make_queue(id=QUEUE), make_release(id=RELEASE), make_policy(), make_key(id="hk_1"))
     store.commit(Batch(add=(*known, make_item(id="known_item", gold=Gold(chosen=None)))))
     assert all(future.result() for future in futures)
     return store
@@ -409,7 +465,8 @@ def _some(n: int) -> Iterator[Batch]:
         for (a, b), item in zip(pairwise(turns), items, strict=False)
     ]
     held = [taken(item, 0, queue=queue, rater=f"rater_{k}") for k, item in enumerate(items)]
-    yield Batch(add=(*thumbs, *choices, *items, *held))
+    later_ones = [make_parked(waits_for=(f"t_later{n}_{k}",)) for k in range(20)]
+    yield Batch(add=(*thumbs, *choices, *items, *held, *later_ones))
 
 
 def test_every_question_is_answered_through_an_index(filled: SqlStore) -> None:

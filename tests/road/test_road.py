@@ -26,7 +26,7 @@ from heedful import road
 from heedful.domain.access import OPERATOR
 from heedful.domain.content import Message, Role
 from heedful.domain.episode import EpisodeState
-from heedful.domain.feedback import Correction, Demonstration, Feedback
+from heedful.domain.feedback import Correction, Demonstration, Feedback, Parked
 from heedful.domain.ids import (
     AgentId,
     EpisodeId,
@@ -183,22 +183,23 @@ def test_a_bad_piece_does_not_reject_its_neighbours(worked: Parts) -> None:
         about("ticket-1/turn"),
     ]
     heard = road.hear(worked, TENANT, said, actor="product")
-    assert [one.kept for one in heard] == [True, False, False, False, True]
-    assert [type(one.error) for one in heard[1:4]] == [NotFound, InvalidInput, InvalidInput]
+    assert [one.kept for one in heard] == [True, True, False, False, True]
+    assert [one.parked for one in heard] == [False, True, False, False, False]
+    assert [type(one.error) for one in heard[2:4]] == [InvalidInput, InvalidInput]
     (taken,) = road.hear(worked, TENANT, [replace(said[0], confidence=0.5)], actor="product")
     assert isinstance(taken.error, Conflict)  # the same id with other content
 
 
-def test_a_turn_of_another_tenant_is_not_known(worked: Parts) -> None:
-    (heard,) = road.hear(worked, OTHER, [replace(about(), tenant=OTHER)], actor="product")
-    assert isinstance(heard.error, NotFound)
-    (heard,) = road.hear(
-        worked,
-        OTHER,
-        [replace(make_completion(turn=None, episode="ticket-0"), tenant=OTHER)],
-        actor="product",
-    )
-    assert isinstance(heard.error, NotFound)
+def test_feedback_waits_for_its_own_tenant_s_turn_and_not_for_another_s(worked: Parts) -> None:
+    said = [
+        replace(about(), tenant=OTHER),
+        replace(make_completion(turn=None, episode="ticket-0"), tenant=OTHER),
+    ]
+    heard = road.hear(worked, OTHER, said, actor="product")
+    assert [(one.kept, one.parked) for one in heard] == [(True, True), (True, True)]
+    waiting = worked.store.find(Parked, OTHER)
+    assert road.join(worked, OTHER, waiting) == []
+    assert worked.store.find(Parked, OTHER) == waiting
     assert worked.store.find(Feedback, OTHER) == []
 
 

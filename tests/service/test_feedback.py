@@ -66,10 +66,10 @@ def test_a_bad_piece_never_rejects_its_neighbours(http: TestClient, turn: str, p
     assert answer.status_code == 207
     assert [one["id"] for one in results] == ["a", "b", "c", "d", None, "a", "e", "f"]
     assert [one["status"] for one in results] == [
-        *("kept", "error", "error", "error", "error", "duplicate", "error", "kept")
+        *("kept", "parked", "error", "error", "error", "duplicate", "error", "kept")
     ]
     assert [(one["error"] or {}).get("param") for one in results] == [
-        *(None, "turn", "said.value", "said", None, None, "said.category", None)
+        *(None, None, "said.value", "said", None, None, "said.category", None)
     ]
     assert {one.id for one in kept(parts)} == {"a", "f"}
 

@@ -12,7 +12,7 @@ from factories import NOW, make_choice, make_episode, make_feedback, make_turn, 
 from heedful.domain.feedback import Demonstration, Feedback, Source, Violation
 from heedful.domain.taxonomy import Severity, Taxonomy
 from heedful.errors import HeedfulError, InvalidInput, NotFound
-from heedful.feedback.intake import complete
+from heedful.feedback.intake import check, complete
 
 TAXONOMY = Taxonomy.parse(
     {"version": 3, "categories": {"privacy.card_number": {"title": "Card number", "severity": "high"}}}
@@ -25,6 +25,7 @@ TURNS = [
 
 
 def completed(said: Feedback) -> Feedback:
+    check(said, taxonomy=TAXONOMY, metrics={}, now=NOW)
     return complete(
         said,
         turns={turn.id: turn for turn in TURNS},

@@ -40,6 +40,7 @@ ids = st.sampled_from(["a", "b", "c", "d"])
 contents = st.sampled_from(["one", "two", "three"])
 adds = st.lists(st.tuples(ids, contents), max_size=4)
 swaps = st.lists(st.tuples(ids, contents, contents), max_size=2)
+drops = st.lists(st.tuples(ids, contents), max_size=2)
 names = st.none() | st.sampled_from(["fit", "release"])
 
 
@@ -57,11 +58,15 @@ class Commits(RuleBasedStateMachine):
     def record(self, id: str, content: str) -> Episode:
         return make_episode(id=EpisodeId(id), tenant=self.tenant, segment=content)
 
-    def model(self, adds: Any, swaps: Any, once: str | None) -> Outcome | type[Conflict]:
+    def model(self, adds: Any, swaps: Any, drops: Any, once: str | None) -> Outcome | type[Conflict]:
         """What must happen, in plain words."""
         if once is not None and once in self.effects:
             return Outcome(added=self.effects[once], repeated=True)
         now, first, added = dict(self.now), dict(self.first), []
+        for id, old in drops:
+            if now.get(id) != old:
+                return Conflict
+            del now[id], first[id]
         for id, content in adds:
             if id in now and content not in (now[id], first[id]):
                 return Conflict
@@ -73,13 +78,13 @@ class Commits(RuleBasedStateMachine):
                 return Conflict
             now[id] = new
         self.now, self.first = now, first
-        self.acts += bool(any(added) or swaps or not adds)
+        self.acts += bool(any(added) or swaps or drops or not adds)
         if once is not None:
             self.effects[once] = tuple(added)
         return Outcome(added=tuple(added))
 
-    @rule(batches=st.lists(st.tuples(adds, swaps, names), min_size=1, max_size=4))
-    def commit(self, batches: list[tuple[Any, Any, str | None]]) -> None:
+    @rule(batches=st.lists(st.tuples(adds, swaps, drops, names), min_size=1, max_size=4))
+    def commit(self, batches: list[tuple[Any, Any, Any, str | None]]) -> None:
         """Several at once, so that groups form."""
         futures = [self.store.submit(self.batch(*batch)) for batch in batches]
         for batch, future in zip(batches, futures, strict=True):
@@ -89,10 +94,11 @@ class Commits(RuleBasedStateMachine):
             else:
                 assert isinstance(future.exception(), expected)
 
-    def batch(self, adds: Any, swaps: Any, once: str | None) -> Batch:
+    def batch(self, adds: Any, swaps: Any, drops: Any, once: str | None) -> Batch:
         return Batch(
             add=tuple(self.record(id, content) for id, content in adds),
             swap=tuple((self.record(id, old), self.record(id, new)) for id, old, new in swaps),
+            drop=tuple(self.record(id, old) for id, old in drops),
             acts=(make_act(tenant=self.tenant),),
             once=once,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from heedful.domain.access import Scope
+from heedful.domain.access import UNLIMITED, Limits, Scope
 from heedful.domain.ids import KeyId, PersonId, TenantId
 
 
@@ -15,7 +15,7 @@ class Caller:
     key: KeyId | None = None  # None: on this machine, while there are no keys at all
     person: PersonId | None = None  # for raters: whose judgements these are
     origin: str | None = None  # for widgets: the web origin that the key belongs to
-    requests_per_second: float | None = None  # what this key may send; None means what any may
+    limits: Limits = UNLIMITED
 
     @property
     def actor(self) -> str:

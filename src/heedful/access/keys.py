@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from heedful.access.caller import Caller
-from heedful.domain.access import Key, Scope
+from heedful.domain.access import UNLIMITED, Key, Limits, Scope
 from heedful.domain.ids import KeyId, PersonId, TenantId
 from heedful.errors import Conflict, InvalidInput, NotAllowed, NotKnown
 
@@ -41,6 +41,7 @@ def issue(
     person: PersonId | None = None,
     origin: str | None = None,
     expires_at: datetime | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Issued:
     """A new key. A rater's names its person, a widget's its origin: without them neither means anything."""
     if (scope is Scope.RATER) and person is None:
@@ -62,6 +63,7 @@ def issue(
         person=person,
         origin=origin,
         expires_at=expires_at,
+        limits=limits,
     )
     return Issued(key=key, text=f"{id}.{secret}")
 
@@ -89,7 +91,14 @@ def check(key: Key | None, secret: str, *, now: datetime, origin: str | None = N
         raise NotKnown(f"key {key.id} ended on {key.expires_at.isoformat()}: ask an admin for another")
     if key.origin is not None and origin != key.origin:
         raise NotAllowed(f"key {key.id} works from {key.origin} only, not from {origin or 'nowhere'}")
-    return Caller(tenant=key.tenant, scope=key.scope, key=key.id, person=key.person, origin=key.origin)
+    return Caller(
+        tenant=key.tenant,
+        scope=key.scope,
+        key=key.id,
+        person=key.person,
+        origin=key.origin,
+        limits=key.limits,
+    )
 
 
 def live(key: Key, now: datetime) -> bool:
@@ -112,6 +121,7 @@ def rotated(key: Key, id: KeyId, *, at: datetime, until: datetime) -> tuple[Key,
         person=key.person,
         origin=key.origin,
         expires_at=None if key.expires_at is None else at + (key.expires_at - key.created_at),
+        limits=key.limits,
     )
     ends = until if key.expires_at is None else min(until, key.expires_at)
     return replace(key, successor=id, expires_at=ends), new

@@ -25,12 +25,14 @@ class Action(StrEnum):
     ASSIGN = "take assignments for somebody else"
     ASK = "make queues"
     ADJUDICATE = "set known answers"
+    OVERWATCH = "decide about held answers"
     READ = "read figures"  # policies, releases, runs, lineage: no raw text
     READ_TEXT = "read what people and agents wrote"
     ADOPT = "bring policies"
     RELEASE = "begin releases and take them back"
     OVERRIDE = "release what a gate refused"
     LEARN = "start cycles"
+    MEND = "replay and purge dead letters"
     AUDIT = "see the audit log"
     KEYS = "issue, rotate and revoke keys"
     TENANTS = "issue keys of another tenant"
@@ -42,13 +44,13 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
     Scope.ENGINEER: frozenset(
         {
             *(Action.READ, Action.FOLLOW, Action.ADOPT, Action.RELEASE, Action.LEARN),
-            *(Action.ASK, Action.JUDGE, Action.ASSIGN),
+            *(Action.ASK, Action.JUDGE, Action.ASSIGN, Action.MEND),
         }
     ),
     Scope.REVIEWER: frozenset(
         {
             *(Action.READ, Action.READ_TEXT, Action.FOLLOW, Action.AUDIT),
-            *(Action.ADJUDICATE, Action.JUDGE, Action.SAY),
+            *(Action.ADJUDICATE, Action.OVERWATCH, Action.JUDGE, Action.SAY),
         }
     ),
     Scope.RATER: frozenset({Action.JUDGE, Action.SAY}),

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from heedful.domain.ids import KeyId, PersonId, TenantId
+from heedful.errors import InvalidInput
 
 OPERATOR = TenantId("default")  # whoever runs the server; everything is theirs while there are no keys
 
@@ -35,6 +36,23 @@ class Scope(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much a key may do. None means as much as any."""
+
+    requests_per_second: float | None = None
+    spend_per_month: float | None = None  # of a calendar month in UTC, in the currency of the price tables
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_second", "spend_per_month"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise InvalidInput(f"{name} is {value}: it is more than 0", field=name)
+
+
+UNLIMITED = Limits()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Key:
     """An API key, without its secret: only the secret's SHA-256 is kept."""
 
@@ -49,3 +67,4 @@ class Key:
     expires_at: datetime | None = None
     revoked_at: datetime | None = None
     successor: KeyId | None = None  # after a rotation
+    limits: Limits = UNLIMITED

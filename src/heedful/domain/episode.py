@@ -13,7 +13,17 @@ from enum import StrEnum
 
 from heedful.domain.content import Json, Message, Sampling, Tokens, ToolCall, Usage
 from heedful.domain.guard import Ruling
-from heedful.domain.ids import AgentId, EpisodeId, PersonId, PolicyId, ProductId, ReleaseId, TenantId, TurnId
+from heedful.domain.ids import (
+    AgentId,
+    EpisodeId,
+    KeyId,
+    PersonId,
+    PolicyId,
+    ProductId,
+    ReleaseId,
+    TenantId,
+    TurnId,
+)
 from heedful.errors import InvalidInput
 
 
@@ -109,6 +119,7 @@ class Turn:
     addressee: str | None = None  # an agent or "user"; None when unknown
     parent: TurnId | None = None  # the turn that this one answers
     agent_instance: str | None = None
+    key: KeyId | None = None  # whose request it was
     finish: str = "stop"  # stop, length, tool_calls, content_filter, error
     tokens: Tokens | None = None  # where the engine gives them
     sampling: Sampling = field(default_factory=Sampling)

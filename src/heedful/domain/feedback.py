@@ -6,15 +6,19 @@ weigh differently: a thumb by an expert is not a thumb by a passer-by.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Discriminator
 
 from heedful.domain.content import Message
 from heedful.domain.ids import (
     AssignmentId,
+    DeadLetterId,
     EpisodeId,
     FeedbackId,
     ItemId,
@@ -235,10 +239,11 @@ class Judgement:
 class Feedback:
     id: FeedbackId
     tenant: TenantId
-    said: Form
+    said: Annotated[Form, Discriminator("form")]  # named, so that reading one back does not try all of them
     source: Source
     at: datetime  # when it was said
     by: PersonId | None = None
+    name: str | None = None  # of the declared metric, if it is one
     turn: TurnId | None = None
     episode: EpisodeId | None = None
     confidence: float = 1.0  # of the one who said it, 0 to 1
@@ -266,3 +271,52 @@ class Feedback:
                 return tuple(turn for place in self.said.places for turn in place)
             case _:
                 return () if self.turn is None else (self.turn,)
+
+    @property
+    def slot(self) -> str | None:
+        """The same for everything that one person says about one target under one name: the newest counts.
+
+        None for feedback without a name or a speaker, which stands for itself.
+        """
+        if self.name is None or self.by is None:
+            return None
+        target = "\0".join(sorted(self.turns)) if self.turns else f"\0{self.episode}"
+        return hashlib.sha256("\0\0".join((self.name, self.by, target)).encode()).hexdigest()
+
+
+def current(said: Sequence[Feedback]) -> list[Feedback]:
+    """Without what its own speaker has replaced since; `said` is in the order in which it was kept.
+
+    Everything stays on record. What counts is the newest by the time it was said, or by the order it came in.
+    """
+    slots = [one.slot for one in said]
+    newest: dict[str, Feedback] = {}
+    for slot, one in zip(slots, said, strict=True):
+        if slot is not None and (slot not in newest or newest[slot].at <= one.at):
+            newest[slot] = one
+    return [one for slot, one in zip(slots, said, strict=True) if slot is None or newest[slot] is one]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parked:
+    """Feedback that came before what it is about. It has the feedback's id, and becomes it when that is here."""
+
+    id: FeedbackId
+    tenant: TenantId
+    feedback: Feedback  # as it was sent: what only the target can tell is missing
+    waits_for: tuple[TurnId | EpisodeId, ...] = field(metadata={"stamp": True})
+    since: datetime = field(metadata={"stamp": True})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """Something that was taken in and could not become what it should: it waits for a person."""
+
+    id: DeadLetterId
+    tenant: TenantId
+    payload: str  # JSON text, as it came
+    origin: str  # "parked", "otlp", "journal", "import" …
+    reason: str = field(metadata={"stamp": True})
+    first_seen: datetime = field(metadata={"stamp": True})
+    last_seen: datetime = field(metadata={"stamp": True})
+    attempts: int = field(default=1, metadata={"stamp": True})

@@ -19,6 +19,7 @@ PersonId = NewType("PersonId", str)  # a rater, a user, or the program that spea
 EpisodeId = NewType("EpisodeId", str)
 TurnId = NewType("TurnId", str)
 FeedbackId = NewType("FeedbackId", str)
+DeadLetterId = NewType("DeadLetterId", str)
 QueueId = NewType("QueueId", str)
 ItemId = NewType("ItemId", str)
 AssignmentId = NewType("AssignmentId", str)

@@ -16,11 +16,24 @@ import heedful
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import PolicyId
 from heedful.road import Parts
-from heedful.service import episodes, errors, feedback, keys, labeling, records, releases
+from heedful.service import (
+    episodes,
+    errors,
+    feedback,
+    keys,
+    labeling,
+    overwatch,
+    records,
+    releases,
+    sources,
+    widget,
+)
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
+from heedful.service.floor import Floor
 from heedful.service.front import Front
 from heedful.service.gateway import Gateway
+from heedful.service.joiner import Joiner
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
 from heedful.service.recorder import Recorder
@@ -32,11 +45,13 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 ROUTES: tuple[Route, ...] = (
     *feedback.ROUTES,
+    *sources.ROUTES,
     *episodes.ROUTES,
     *labeling.ROUTES,
     *releases.ROUTES,
     *records.ROUTES,
     *keys.ROUTES,
+    *overwatch.ROUTES,
 )
 
 
@@ -54,10 +69,16 @@ class House(FastAPI):
 
 def build(
     parts: Parts, loop: Loop, settings: Settings | None = None, *, lifespan: Lifespan | None = None
-) -> FastAPI:
-    """The ASGI app. Its own lifespan keeps the fleet's view fresh around the one that is handed in."""
+) -> House:
+    """The app. Its own lifespan stores what was answered, keeps the fleet's view fresh and joins parked feedback,
+    inside of the one that is handed in."""
     settings = settings or Settings()
-    metrics = Metrics()
+    # A house over other parts, as tests build one, has no directory of its own.
+    floor = Floor(settings.data if settings.data.is_dir() else None, settings.server.disk_floor_mb << 20)
+    heard, metrics = sources.Sources(parts.clock.now), Metrics()
+    metrics.silences(heard.silences)
+    recorder = Recorder(parts, settings.gateway, metrics)
+    ingest = feedback.Ingest(parts, metrics, heard, floor)
     service = Service(
         parts,
         loop,
@@ -65,10 +86,13 @@ def build(
         Door(parts),
         metrics,
         Tree(),
-        Recorder(parts, settings.gateway, metrics),
+        heard,
+        ingest,
+        recorder,
     )
     prices = {name: upstream.prices for name, upstream in settings.inference.upstreams.items()}
     gateway = Gateway(service, settings.gateway, prices)
+    joiner = Joiner(parts)
 
     @asynccontextmanager
     async def around(app: FastAPI) -> AsyncIterator[None]:
@@ -79,6 +103,10 @@ def build(
             stack.push_async_callback(asyncio.to_thread, service.recorder.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
+            await asyncio.to_thread(sources.remembered, parts, heard)
+            joiner.start()
+            stack.callback(joiner.stop)
+            stack.callback(ingest.collector.close)
             yield
 
     app = House(
@@ -91,14 +119,15 @@ def build(
     app.state.service = service
     app.state.fleet = service.fleet
     add(app, ROUTES)
-    _health(app, service)
+    _health(app, service, floor)
+    app.add_route(widget.PATH, widget.script, methods=["GET"])
     errors.install(app)
     app.front = Front(
         app.behind,
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=gateway.routes(),
+        hot=(*gateway.routes(), *ingest.routes()),
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
         unread_seconds=settings.server.unread_seconds,
@@ -107,15 +136,17 @@ def build(
     return app
 
 
-def _health(app: FastAPI, service: Service) -> None:
+def _health(app: FastAPI, service: Service, floor: Floor) -> None:
     async def alive(request: Request) -> Response:
         """`GET /healthz`: the process runs."""
         request.state.route = "/healthz"
         return Response(b'{"ok":true}', media_type="application/json")
 
     def ready(request: Request) -> Response:
-        """`GET /readyz`: the database reads and writes. The loop was launched before any request is taken."""
+        """`GET /readyz`: the database reads and writes, and the disk has room. The loop was launched before any
+        request is taken."""
         request.state.route = "/readyz"
+        floor.check()
         service.parts.store.ping()
         return Response(b'{"ok":true}', media_type="application/json")
 

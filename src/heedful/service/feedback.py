@@ -1,11 +1,18 @@
-"""Feedback comes in, one piece or many at once, and each gets its own answer."""
+"""Feedback comes in, one piece or many at once, and each gets its own answer.
+
+This is the busiest address that there is. It is answered on the event loop, without FastAPI: what is small is
+read and checked there, what is large in a thread, and what is kept goes through `collector.py`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
+import orjson
 from fastapi import Body
 from starlette.responses import Response
 
@@ -13,60 +20,23 @@ from heedful import road
 from heedful.access.caller import Caller
 from heedful.access.permissions import Action, may, require_source
 from heedful.domain.access import Scope
-from heedful.domain.feedback import Feedback, Source
-from heedful.domain.ids import AssignmentId
+from heedful.domain.feedback import Feedback, Parked, Source, current
+from heedful.domain.ids import AssignmentId, FeedbackId, check_id
 from heedful.domain.labeling import Assignment
-from heedful.errors import Conflict, HeedfulError, InvalidInput, NotAllowed, TooLarge
-from heedful.road import Heard
+from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotAllowed, NotFound, TooLarge
+from heedful.feedback.metrics import declared
+from heedful.road import Heard, Parts
 from heedful.service import body, errors
-from heedful.service.routes import Route, Visit, Visiting, known, reply
-from heedful.wire import MOST_FEEDBACK, FeedbackIn, Kept, KeptMany
+from heedful.service.collector import Collector
+from heedful.service.floor import Floor
+from heedful.service.front import Arrival, HotRoute, Reply
+from heedful.service.metrics import Metrics
+from heedful.service.routes import Route, Visiting, reply
+from heedful.service.sources import Sources
+from heedful.wire import MOST_FEEDBACK, FeedbackIn, FeedbackOut, Kept, KeptMany
 
-T = TypeVar("T")
-
-
-def post_feedback(visit: Visiting, said: Annotated[Any, Body()]) -> Response:
-    """One piece of feedback, or a list of up to 1000: then each has its own result, and a bad one never
-    rejects its neighbours. With an `id`, sending it again is safe."""
-    if isinstance(said, list):
-        if not said:
-            raise InvalidInput("the list is empty: send at least one piece of feedback", field="body")
-        if len(said) > MOST_FEEDBACK:
-            raise TooLarge(f"the list has {len(said)} pieces: send {MOST_FEEDBACK} at a time", field="body")
-        return reply(KeptMany(results=tuple(_result(*one) for one in take(visit, said))), status=207)
-    _, heard = take(visit, [said])[0]
-    if isinstance(heard, HeedfulError):
-        raise heard
-    if heard.error is not None:
-        raise heard.error
-    return reply(_result(None, heard), status=201 if heard.kept else 200)
-
-
-def get_feedback(visit: Visiting, id: str) -> Response:
-    """One piece of feedback as it was kept."""
-    return reply(known(visit, Feedback, id))
-
-
-ROUTES = (
-    Route(
-        method="POST",
-        path="/v1/feedback",
-        action=Action.SAY,
-        handler=post_feedback,
-        status=201,
-        gives=Kept | KeptMany,
-    ),
-    Route(
-        method="GET",
-        path="/v1/feedback/{id:path}",
-        action=Action.READ_TEXT,
-        handler=get_feedback,
-        gives=Feedback,
-    ),
-)
-
-
-# -- each piece on its own -------------------------------------------------------------------------------
+STATUS = {"kept": 201, "duplicate": 200, "parked": 202}
+SLOWLY = 250  # pieces that are read in a thread: on the event loop they would hold up others
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +47,108 @@ class Read:
     dated: bool  # the sender said when
 
 
-def take(visit: Visit, said: Sequence[Any]) -> list[tuple[str | None, Heard | HeedfulError]]:
-    """What became of each: heard by the road, or refused before it."""
-    visit.service.recorder.settle()
-    pieces = _bound(visit, [_caught(_read, visit, one) for one in said])
-    good = [one for one in pieces if isinstance(one, Read)]
-    with visit.service.metrics.waiting.track_inprogress():
-        heard = iter(_hear(visit, good))
-    results: list[tuple[str | None, Heard | HeedfulError]] = []
-    for raw, piece in zip(said, pieces, strict=True):
-        if isinstance(piece, HeedfulError):
-            visit.service.metrics.feedback("unread", "error")
-            results.append((_id_of(raw), piece))
-            continue
-        one = next(heard)
-        visit.service.metrics.feedback(piece.said.said.form, _status(one))
-        results.append((one.id, one))
-    return results
+class Ingest:
+    """From a request's body to an answer that is sent when everything it speaks of is on disk."""
+
+    def __init__(self, parts: Parts, metrics: Metrics, sources: Sources, floor: Floor) -> None:
+        self._parts = parts
+        self._metrics = metrics
+        self._sources = sources
+        self._floor = floor
+        self.collector = Collector(parts)
+
+    def routes(self) -> tuple[HotRoute, ...]:
+        return (HotRoute(method="POST", path="/v1/feedback", action=Action.SAY, handler=self._arrived),)
+
+    async def _arrived(self, arrival: Arrival) -> Reply:
+        sent = await body.load(arrival.body, arrival.headers.get("content-type", ""))
+        return Reply(*await self.take(arrival.caller, sent))
+
+    async def take(self, caller: Caller, sent: Any) -> tuple[int, bytes]:
+        """Status and body of the answer."""
+        self._floor.check()
+        if isinstance(sent, list):
+            _check_length(sent)
+            return 207, _many(await self._each(caller, sent))
+        _, what = (await self._each(caller, [sent]))[0]
+        if isinstance(what, HeedfulError):
+            raise what
+        if what.error is not None:
+            raise what.error
+        return STATUS[_status(what)], orjson.dumps(_result(what.id, what))
+
+    # -- each piece on its own ---------------------------------------------------------------------------
+
+    async def _each(self, caller: Caller, sent: Sequence[Any]) -> list[Result]:
+        """What became of each: heard by the road, or refused before it."""
+        if len(sent) > SLOWLY:
+            pieces = await asyncio.to_thread(self._read_all, caller, sent)
+        else:
+            pieces = self._read_all(caller, sent)
+        good = [one for one in pieces if isinstance(one, Read)]
+        with self._metrics.waiting.track_inprogress():
+            heard = await self._heard(caller, good)
+        _refuse_if_busy(heard)
+        results = list(_in_order(sent, pieces, heard))
+        self._count(caller, good, heard, len(sent) - len(good))
+        return results
+
+    def _read_all(self, caller: Caller, sent: Sequence[Any]) -> list[Read | HeedfulError]:
+        read: list[Read | HeedfulError] = []
+        for one in sent:
+            try:
+                read.append(self._read(caller, one))
+            except HeedfulError as error:
+                read.append(error)
+        return read
+
+    def _read(self, caller: Caller, raw: Any) -> Read:
+        sent: FeedbackIn = body.checked(FeedbackIn, raw)
+        _may_judge(caller, sent)
+        scale = None if sent.name is None else declared(sent.name, self._parts.metrics).scale
+        feedback = sent.to_domain(
+            tenant=caller.tenant,
+            id=sent.id or self._parts.mint("feedback"),
+            at=self._parts.clock.now(),
+            by=caller.person,
+            judged=Source.EXPERT if sent.judgement is not None else None,
+            scale=scale,
+        )
+        require_source(caller, feedback.source)
+        return Read(feedback, sent.at is not None)
+
+    async def _heard(self, caller: Caller, pieces: Sequence[Read]) -> list[Heard]:
+        """As the road hears it. Who sends the same again without a time meant the time of the first sending."""
+        if not pieces:
+            return []
+        if any(one.said.judgement is not None for one in pieces):
+            return await asyncio.to_thread(_judged, self._parts, caller, pieces)
+        heard = await self.collector.hear(caller.tenant, [one.said for one in pieces])
+        if any(isinstance(one.error, Conflict) for one in heard):
+            return await asyncio.to_thread(_undated, self._parts, caller, pieces, heard)
+        return heard
+
+    def _count(self, caller: Caller, good: Sequence[Read], heard: Sequence[Heard], unread: int) -> None:
+        kinds = Counter(
+            (one.said.source, one.said.said.form, _status(what))
+            for one, what in zip(good, heard, strict=True)
+        )
+        for (source, form, status), count in kinds.items():
+            self._metrics.feedback(form, status, count)
+            self._sources.note(caller.tenant, source, form, status, count)
+        if unread:
+            self._metrics.feedback("unread", "error", unread)
+            self._sources.note(caller.tenant, None, "unread", "error", unread)
 
 
-def _read(visit: Visit, raw: Any) -> Read:
-    sent: FeedbackIn = body.checked(FeedbackIn, raw)
-    caller = visit.caller
-    _may_judge(caller, sent)
-    feedback = sent.to_domain(
-        tenant=visit.tenant,
-        id=sent.id or visit.parts.mint("feedback"),
-        at=visit.parts.clock.now(),
-        by=caller.person,
-        judged=Source.EXPERT if sent.judgement is not None else None,
-    )
-    require_source(caller, feedback.source)
-    return Read(feedback, dated=sent.at is not None)
+Result = tuple[str | None, Heard | HeedfulError]
+
+
+def _check_length(sent: Sequence[Any]) -> None:
+    if not sent:
+        raise InvalidInput("the list is empty: send at least one piece of feedback", field="body")
+    if len(sent) > MOST_FEEDBACK:
+        raise TooLarge(f"the list has {len(sent)} pieces: send {MOST_FEEDBACK} at a time", field="body")
 
 
 def _may_judge(caller: Caller, sent: FeedbackIn) -> None:
@@ -125,21 +165,85 @@ def _may_judge(caller: Caller, sent: FeedbackIn) -> None:
         )
 
 
-def _bound(visit: Visit, pieces: Sequence[Read | HeedfulError]) -> list[Read | HeedfulError]:
+def _refuse_if_busy(heard: Sequence[Heard]) -> None:
+    """When nothing could be kept because the store is full or away, the whole request is to come again."""
+    if heard and not any(one.error is None for one in heard):
+        for one in heard:
+            if one.error is not None and one.error.status == Busy.status:
+                raise one.error
+
+
+def _in_order(
+    sent: Sequence[Any], pieces: Sequence[Read | HeedfulError], heard: Sequence[Heard]
+) -> Iterator[Result]:
+    rest = iter(heard)
+    for raw, piece in zip(sent, pieces, strict=True):
+        if isinstance(piece, HeedfulError):
+            yield _id_of(raw), piece
+        else:
+            one = next(rest)
+            yield one.id, one
+
+
+def _id_of(raw: Any) -> str | None:
+    """The id that the sender will look for; only if it is a text at all."""
+    id = raw.get("id") if isinstance(raw, dict) else None
+    return id[:200] if isinstance(id, str) else None
+
+
+def _status(heard: Heard) -> str:
+    if heard.error is not None:
+        return "error"
+    if not heard.kept:
+        return "duplicate"
+    return "parked" if heard.parked else "kept"
+
+
+def _result(id: str | None, what: Heard | HeedfulError) -> dict[str, Any]:
+    """As `wire.Kept` says it."""
+    error = what if isinstance(what, HeedfulError) else what.error
+    said = None if error is None else errors.describe(error).model_dump()
+    status = "error" if isinstance(what, HeedfulError) else _status(what)
+    return {"id": id, "status": status, "error": said}
+
+
+def _many(results: Sequence[Result]) -> bytes:
+    return orjson.dumps({"results": [_result(*one) for one in results]})
+
+
+# -- judgements, and what was sent before ----------------------------------------------------------------
+
+
+def _judged(parts: Parts, caller: Caller, pieces: Sequence[Read]) -> list[Heard]:
+    bound = _bound(parts, caller, pieces)
+    good = [one for one in bound if isinstance(one, Read)]
+    heard = road.hear(parts, caller.tenant, [one.said for one in good], actor=caller.actor)
+    rest = iter(_undated(parts, caller, good, heard))
+    return [
+        next(rest) if isinstance(one, Read) else Heard(id=piece.said.id, kept=False, error=one)
+        for piece, one in zip(pieces, bound, strict=True)
+    ]
+
+
+def _bound(parts: Parts, caller: Caller, pieces: Sequence[Read]) -> list[Read | HeedfulError]:
     """Judgements of assignments say which item they are about; one that says another is refused.
 
     Otherwise a rater could lease one item and be counted on all others.
     """
     named = {
-        judgement.assignment
-        for piece in pieces
-        if isinstance(piece, Read) and (judgement := piece.said.judgement) and judgement.assignment
+        one.said.judgement.assignment
+        for one in pieces
+        if one.said.judgement is not None and one.said.judgement.assignment
     }
-    if not named:
-        return list(pieces)
-    held = visit.parts.store.get_many(Assignment, visit.tenant, sorted(named))
+    held = parts.store.get_many(Assignment, caller.tenant, sorted(named)) if named else {}
     assignments = {AssignmentId(id): one for id, one in held.items()}
-    return [_caught(_about, piece, assignments) if isinstance(piece, Read) else piece for piece in pieces]
+    bound: list[Read | HeedfulError] = []
+    for one in pieces:
+        try:
+            bound.append(_about(one, assignments))
+        except HeedfulError as error:
+            bound.append(error)
+    return bound
 
 
 def _about(piece: Read, assignments: dict[AssignmentId, Assignment]) -> Read:
@@ -157,44 +261,68 @@ def _about(piece: Read, assignments: dict[AssignmentId, Assignment]) -> Read:
     return replace(piece, said=replace(piece.said, judgement=whole))
 
 
-def _hear(visit: Visit, pieces: Sequence[Read]) -> list[Heard]:
-    """As the road hears it. Who sends the same again without a time meant the time of the first sending."""
-    heard = road.hear(visit.parts, visit.tenant, [piece.said for piece in pieces], actor=visit.caller.actor)
-    undated = [
+def _undated(parts: Parts, caller: Caller, pieces: Sequence[Read], heard: Sequence[Heard]) -> list[Heard]:
+    """Conflicts only because the first sending had no time either, and got ours, are repeats."""
+    results = list(heard)
+    places = [
         place
         for place, (piece, one) in enumerate(zip(pieces, heard, strict=True))
         if isinstance(one.error, Conflict) and not piece.dated
     ]
-    if undated:
-        first = visit.parts.store.get_many(Feedback, visit.tenant, [pieces[n].said.id for n in undated])
-        undated = [place for place in undated if pieces[place].said.id in first]
-        again = [replace(pieces[n].said, at=first[pieces[n].said.id].at) for n in undated]
-        repeated = road.hear(visit.parts, visit.tenant, again, actor=visit.caller.actor)
-        for place, one in zip(undated, repeated, strict=True):
-            heard[place] = one
-    return heard
+    if not places:
+        return results
+    ids = [pieces[place].said.id for place in places]
+    first = {id: one.feedback.at for id, one in parts.store.get_many(Parked, caller.tenant, ids).items()}
+    first |= {id: one.at for id, one in parts.store.get_many(Feedback, caller.tenant, ids).items()}
+    places = [place for place in places if pieces[place].said.id in first]
+    again = [replace(pieces[place].said, at=first[pieces[place].said.id]) for place in places]
+    repeated = road.hear(parts, caller.tenant, again, actor=caller.actor)
+    for place, one in zip(places, repeated, strict=True):
+        results[place] = one
+    return results
 
 
-def _caught(do: Any, *arguments: Any) -> Read | HeedfulError:
-    try:
-        done: Read = do(*arguments)
-    except HeedfulError as error:
-        return error
-    return done
+# -- addresses -------------------------------------------------------------------------------------------
 
 
-def _id_of(raw: Any) -> str | None:
-    """The id that the sender will look for; only if it is a text at all."""
-    id = raw.get("id") if isinstance(raw, dict) else None
-    return id[:200] if isinstance(id, str) else None
+async def post_feedback(visit: Visiting, said: Annotated[Any, Body()]) -> Response:
+    """One piece of feedback, or a list of up to 1000: then each has its own result, and a bad one never
+    rejects its neighbours. With an `id`, sending it again is safe. 201: kept; 200: it was there already; 202:
+    what it is about is not here yet, and it is kept until that comes; 207: a list. Each of them is sent when
+    everything is on disk."""
+    status, answer = await visit.service.ingest.take(visit.caller, said)
+    return Response(answer, status_code=status, media_type="application/json")
 
 
-def _status(heard: Heard) -> Any:
-    return "error" if heard.error is not None else "kept" if heard.kept else "duplicate"
+def get_feedback(visit: Visiting, id: str) -> Response:
+    """One piece of feedback as it was kept. `superseded_by` is what the same person said later about the same
+    target under the same name; `waits_for` is what it is about and is not here yet."""
+    parts, tenant, name = visit.parts, visit.tenant, FeedbackId(check_id(id, "feedback"))
+    parked = parts.store.get(Parked, tenant, name)
+    if parked is not None:
+        return reply(FeedbackOut.of(parked.feedback, waits_for=parked.waits_for))
+    history = parts.views.history(tenant, name)
+    kept = next((one for one in history if one.id == name), None)
+    if kept is None:
+        raise NotFound(f"feedback {id!r} is not known here", field="feedback")
+    newest = current(history)[-1]
+    return reply(FeedbackOut.of(kept, superseded_by=None if newest is kept else newest.id))
 
 
-def _result(id: str | None, what: Heard | HeedfulError) -> Kept:
-    if isinstance(what, HeedfulError):
-        return Kept(id=id, status="error", error=errors.describe(what))
-    error = None if what.error is None else errors.describe(what.error)
-    return Kept(id=what.id, status=_status(what), error=error)
+ROUTES = (
+    Route(
+        method="POST",
+        path="/v1/feedback",
+        action=Action.SAY,
+        handler=post_feedback,
+        status=201,
+        gives=Kept | KeptMany,
+    ),
+    Route(
+        method="GET",
+        path="/v1/feedback/{id:path}",
+        action=Action.READ_TEXT,
+        handler=get_feedback,
+        gives=FeedbackOut,
+    ),
+)

@@ -140,10 +140,13 @@ class Front:
             if scope["method"] == "OPTIONS" and path == WIDGETS:
                 await visit.respond(_preflight(headers), receive)
                 return
+            if path == WIDGETS:  # a page must be able to read why it was refused
+                visit.origin = headers.get("origin")
             visit.caller = caller = await self._door.caller(scope, headers)
+            visit.origin = caller.origin
             scope["state"]["caller"] = caller
             if caller.key is not None:
-                self._buckets.take(caller.key, caller.requests_per_second)
+                self._buckets.take(caller.key, caller.limits.requests_per_second)
         announced = headers.get("content-length", "")
         if announced.isdecimal() and int(announced) > self._body_limit:
             raise self._too_large()
@@ -240,13 +243,14 @@ class Front:
 class _Visit:
     """One request on its way through the door, and what has been sent back."""
 
-    __slots__ = ("_extra", "_send", "caller", "id", "route", "scope", "status")
+    __slots__ = ("_send", "caller", "id", "origin", "route", "scope", "status")
 
     def __init__(self, id: str, scope: Scope, send: Send) -> None:
         self.id = id
         self.scope = scope
         self.status = 0
         self.caller: Caller | None = None
+        self.origin: str | None = None  # the web page that may read the answer
         self.route = ""
         self._send = send
 
@@ -281,9 +285,9 @@ class _Visit:
 
     def _ours(self) -> list[tuple[bytes, bytes]]:
         ours = [(b"x-request-id", self.id.encode()), (b"x-content-type-options", b"nosniff")]
-        if self.caller is not None and self.caller.origin is not None:
+        if self.origin is not None:
             ours += [
-                (b"access-control-allow-origin", self.caller.origin.encode("latin-1")),
+                (b"access-control-allow-origin", self.origin.encode("latin-1")),
                 (b"vary", b"Origin"),
             ]
         return ours

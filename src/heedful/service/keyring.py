@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from heedful import road
 from heedful.access import keys
 from heedful.access.keys import Issued
-from heedful.domain.access import OPERATOR, Key, Scope, Tenant
+from heedful.domain.access import OPERATOR, UNLIMITED, Key, Limits, Scope, Tenant
 from heedful.domain.ids import KeyId, PersonId, TenantId
 from heedful.errors import Conflict, NotFound
 from heedful.road import Parts
@@ -32,6 +32,7 @@ def issue(
     person: PersonId | None = None,
     origin: str | None = None,
     expires_at: datetime | None = None,
+    limits: Limits = UNLIMITED,
 ) -> Issued:
     """A new key; with its first key a tenant begins to exist."""
     now = parts.clock.now()
@@ -44,6 +45,7 @@ def issue(
         person=person,
         origin=origin,
         expires_at=expires_at,
+        limits=limits,
     )
     add: tuple[Tenant | Key, ...] = (issued.key,)
     if parts.store.get(Tenant, tenant, tenant) is None:

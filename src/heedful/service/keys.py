@@ -28,6 +28,7 @@ def issue_key(visit: Visiting, key: KeyIn) -> Response:
         person=None if key.person is None else PersonId(key.person),
         origin=key.origin,
         expires_at=key.expires_at,
+        limits=key.limits.to_domain(),
     )
     visit.service.door.forget()
     return reply(KeyIssued(key=KeyOut.of(issued.key), text=issued.text), status=201)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+
+from heedful.domain.ids import TenantId
+from heedful.monitoring.silence import Silence
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -35,6 +40,19 @@ class Metrics:
             "Turns that were answered and could not be recorded.",
             registry=self._registry,
         )
+        self._silences: Callable[[], Mapping[TenantId, Silence]] = dict
+        self._last = Gauge(
+            "heedful_feedback_last_seconds",
+            "Seconds since feedback came.",
+            ("tenant",),
+            registry=self._registry,
+        )
+        self._silent = Gauge(
+            "heedful_feedback_silent",
+            "1 when no feedback has come for longer than is usual.",
+            ("tenant",),
+            registry=self._registry,
+        )
         self.waiting = Gauge(
             "heedful_ingest_waiting", "Requests that wait for their commit.", registry=self._registry
         )
@@ -47,8 +65,12 @@ class Metrics:
         known[0].inc()
         known[1].observe(seconds)
 
-    def feedback(self, form: str, status: str) -> None:
-        self._feedback.labels(form, status).inc()
+    def feedback(self, form: str, status: str, count: int = 1) -> None:
+        self._feedback.labels(form, status).inc(count)
+
+    def silences(self, read: Callable[[], Mapping[TenantId, Silence]]) -> None:
+        """How long no feedback has come: asked whenever somebody reads the metrics."""
+        self._silences = read
 
     def turns(self, tenant: str, policy: str, arm: str, count: int) -> None:
         self._turns.labels(tenant, policy, arm).inc(count)
@@ -57,4 +79,7 @@ class Metrics:
         self._unrecorded.inc(count)
 
     def text(self) -> bytes:
+        for tenant, one in self._silences().items():
+            self._last.labels(tenant).set(one.quiet_seconds)
+            self._silent.labels(tenant).set(one.silent)
         return generate_latest(self._registry)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
@@ -19,12 +19,17 @@ from heedful.road import Parts
 from heedful.service import body
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
+from heedful.service.holds import Holds
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
 from heedful.service.recorder import Recorder
 from heedful.service.remembered import Remembered
 from heedful.service.tree import Tree
 from heedful.store.codec import kind_of
+
+if TYPE_CHECKING:  # their pages have routes, and would import this one first
+    from heedful.service.feedback import Ingest
+    from heedful.service.sources import Sources
 
 T = TypeVar("T")
 
@@ -39,7 +44,10 @@ class Service:
     door: Door
     metrics: Metrics
     tree: Tree
+    sources: Sources
+    ingest: Ingest
     recorder: Recorder
+    holds: Holds = field(default_factory=Holds)
     begun: Remembered[EpisodeId] = field(default_factory=Remembered)
     seen: Remembered[TurnId] = field(default_factory=Remembered)
 

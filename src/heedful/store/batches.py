@@ -6,13 +6,13 @@ be done in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
 from heedful.audit.entries import canonical
 from heedful.domain.ids import TenantId
-from heedful.errors import InvalidInput
+from heedful.errors import HeedfulError, InvalidInput
 from heedful.store import codec
 from heedful.store.lineage import linked, ref_of
 from heedful.store.protocol import Act, Batch, Link, Record, Ref
@@ -21,21 +21,18 @@ from heedful.store.tables import columns, micros, plain, table_of
 Place = tuple[type, str, str]  # kind, tenant, id
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """A record as its table takes it."""
 
-    kind: type
-    tenant: str
-    id: str
+    place: Place
     sent: str  # digest of what the caller said
     body: str
     columns: dict[str, Any]
     sources: tuple[Ref, ...]  # what it was made from, as far as that needs links
 
     @property
-    def place(self) -> Place:
-        return self.kind, self.tenant, self.id
+    def kind(self) -> type:
+        return self.place[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +49,23 @@ class Prepared:
     tenant: str
     adds: tuple[Row, ...] = ()
     swaps: tuple[tuple[str, Row], ...] = ()  # the body that must be there, what replaces it
+    drops: tuple[tuple[str, Place], ...] = ()  # the body that must be there, and where
     links: tuple[Link, ...] = ()
     entries: tuple[Entry, ...] = ()
     once: str | None = None
+    each: bool = False
+    places: tuple[int, ...] = ()  # with `each`: where each of `adds` stood
+    refused: Mapping[int, HeedfulError] = field(default_factory=dict)  # with `each`: what was never a row
     probe: bool = False  # writes nothing that anyone reads: is the disk there?
+
+    def alone(self) -> Iterator[Prepared]:
+        """With `each`: every row as a batch of its own."""
+        for place, row in zip(self.places, self.adds, strict=True):
+            yield Prepared(tenant=self.tenant, adds=(row,), each=True, places=(place,))
 
     @property
     def rows(self) -> int:
-        return 1 + len(self.adds) + len(self.swaps) + len(self.links) + len(self.entries)
+        return 1 + len(self.adds) + len(self.swaps) + len(self.drops) + len(self.links) + len(self.entries)
 
     @property
     def bytes(self) -> int:
@@ -68,29 +74,51 @@ class Prepared:
 
 
 def prepare(batch: Batch) -> Prepared:
+    if batch.sent and len(batch.sent) != len(batch.add):
+        raise InvalidInput(f"{len(batch.sent)} digests for {len(batch.add)} records", field="sent")
+    if batch.each:
+        return _each(batch)
     return Prepared(
         tenant=_tenant(batch),
-        adds=tuple(_row(record) for record in batch.add),
+        adds=tuple(_row(record, sent) for record, sent in _sendings(batch)),
         swaps=tuple(_swap(old, new) for old, new in batch.swap),
+        drops=tuple(map(_drop, batch.drop)),
         links=tuple(map(_checked, batch.links)),
         entries=tuple(map(_entry, batch.acts)),
         once=None if batch.once is None else cast(str, plain("once", batch.once)),
     )
 
 
-def _row(record: Record) -> Row:
+def _each(batch: Batch) -> Prepared:
+    if batch.swap or batch.drop or batch.links or batch.acts or batch.once is not None:
+        raise InvalidInput("a batch with `each` adds records and does nothing else", field="each")
+    rows: dict[int, Row] = {}
+    refused: dict[int, HeedfulError] = {}
+    for place, (record, sent) in enumerate(_sendings(batch)):
+        try:
+            rows[place] = _row(record, sent)
+        except InvalidInput as error:
+            refused[place] = error
+    return Prepared(
+        tenant=_tenant(batch), adds=tuple(rows.values()), each=True, places=tuple(rows), refused=refused
+    )
+
+
+def _sendings(batch: Batch) -> Iterator[tuple[Record, str | None]]:
+    return zip(batch.add, batch.sent or (None,) * len(batch.add), strict=True)
+
+
+def _row(record: Record, sent: str | None = None) -> Row:
     kind = type(record)
     table_of(kind)
     body = codec.encode(record)
     beside = columns(record)
     return Row(
-        kind=kind,
-        tenant=cast(str, plain("tenant", record.tenant)),
-        id=cast(str, plain("id", record.id)),
-        sent=codec.digest(record, body),
-        body=body.decode(),
-        columns=beside,
-        sources=linked(record, beside),
+        (kind, cast(str, plain("tenant", record.tenant)), cast(str, plain("id", record.id))),
+        codec.digest(record, body) if sent is None else sent,
+        body.decode(),
+        beside,
+        linked(record, beside),
     )
 
 
@@ -101,6 +129,12 @@ def _swap(old: Record, new: Record) -> tuple[str, Row]:
             field="swap",
         )
     return codec.encode(old).decode(), _row(new)
+
+
+def _drop(record: Record) -> tuple[str, Place]:
+    table_of(type(record))
+    tenant, id = (cast(str, plain(name, getattr(record, name))) for name in ("tenant", "id"))
+    return codec.encode(record).decode(), (type(record), tenant, id)
 
 
 def _checked(link: Link) -> Link:
@@ -133,4 +167,5 @@ def _tenant(batch: Batch) -> TenantId:
 def _tenants(batch: Batch) -> Iterator[TenantId]:
     yield from (record.tenant for record in batch.add)
     yield from (new.tenant for _, new in batch.swap)
+    yield from (record.tenant for record in batch.drop)
     yield from (act.tenant for act in batch.acts)

@@ -1,13 +1,16 @@
 """Many rows in one statement, each database in its own fastest way.
 
-SQLite runs one prepared statement per row; PostgreSQL takes all rows as one JSON text (psycopg writes arrays
-of texts full of quotes three times as slowly). Lists of ids go as one value too: a statement with a thousand
-placeholders would be parsed anew for every other number of them.
+SQLite takes hundreds of rows behind one VALUES: its driver lets go of the interpreter for every step, and to
+get it back from a busy event loop can take milliseconds, so that a step for each row would make writing a
+hundred times as slow. PostgreSQL takes all rows as one JSON text (psycopg writes arrays of texts full of
+quotes three times as slowly). Lists of ids go as one value too: a statement with a thousand placeholders would
+be parsed anew for every other number of them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 import orjson
@@ -35,8 +38,12 @@ def insert_all(
 ) -> None:
     """All rows, in their order; all have the same columns. `or_leave` skips those that are there already."""
     if connection.dialect.name == "sqlite":
-        statement = sqlite.insert(table).on_conflict_do_nothing() if or_leave else insert(table)
-        connection.execute(statement, list(rows))
+        done = 0
+        for size in SIZES:
+            while len(rows) - done >= size:
+                values = tuple([value for row in rows[done : done + size] for value in row.values()])
+                connection.exec_driver_sql(_insert(table, tuple(rows[0]), size, or_leave), values)
+                done += size
     elif any(isinstance(one.type, LargeBinary) for one in table.columns):  # JSON cannot say bytes
         connection.execute(insert(table), list(rows))
     else:
@@ -48,6 +55,41 @@ def insert_all(
         typed = given.render_derived(with_types=True)
         whole = postgresql.insert(table).from_select(names, select(*(typed.c[name] for name in names)))
         connection.execute(whole.on_conflict_do_nothing() if or_leave else whole)
+
+
+SIZES = (256, 64, 16, 4, 1)  # rows behind one VALUES: few, so that the driver remembers the statements
+
+
+@cache
+def _insert(table: Table, names: tuple[str, ...], rows: int, or_leave: bool) -> str:
+    listed = ", ".join(f'"{name}"' for name in names)
+    values = ", ".join([f"({', '.join('?' * len(names))})"] * rows)
+    end = " ON CONFLICT DO NOTHING" if or_leave else ""
+    return f'INSERT INTO "{table.name}" ({listed}) VALUES {values}{end}'
+
+
+def known(connection: Connection, table: Table, tenant: str, ids: Sequence[str], *names: str) -> list[Any]:
+    """(id, columns …) of those rows that are there: on SQLite as one value, because each row is a step."""
+    if connection.dialect.name == "sqlite":
+        given = (tenant, orjson.dumps(list(ids)).decode())
+        text = connection.exec_driver_sql(_known(table, names), given).scalar_one()
+        found: list[Any] = orjson.loads(text)
+        return found
+    columns = [table.c[name] for name in ("id", *names)]
+    return list(
+        connection.execute(
+            select(*columns).where(table.c.tenant == tenant, among(connection, table.c.id, ids))
+        )
+    )
+
+
+@cache
+def _known(table: Table, names: tuple[str, ...]) -> str:
+    listed = ", ".join(f'"{name}"' for name in ("id", *names))
+    return (
+        f'SELECT json_group_array(json_array({listed})) FROM "{table.name}" '
+        "WHERE tenant = ? AND id IN (SELECT value FROM json_each(?))"
+    )
 
 
 def add_up(connection: Connection, table: Table, amount: Column[int], rows: Sequence[dict[str, Any]]) -> None:

@@ -17,6 +17,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
+from heedful.domain.feedback import Parked
 from heedful.errors import Corrupt, InvalidInput
 from heedful.store.protocol import Record
 
@@ -68,6 +69,8 @@ def digest(record: Record, body: bytes | None = None) -> str:
 
     `body` is the record's own encoding, for those who have it already.
     """
+    if isinstance(record, Parked):  # what was sent is the feedback; that it had to wait is ours
+        return digest(record.feedback)
     said = orjson.loads(encode(record) if body is None else body)
     kind: Any = type(record)
     for name in stamped(kind):

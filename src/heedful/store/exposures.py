@@ -64,6 +64,7 @@ class Said(NamedTuple):
     form: str
     mark: float | None
     quality: float | None
+    slot: str | None
 
 
 @dataclass(slots=True)
@@ -138,7 +139,13 @@ def read(connection: Connection, tenant: TenantId, release: ReleaseId) -> list[E
     in_time = sorted(map(Acted._make, acted), key=attrgetter("at"))
     episodes = list(dict.fromkeys(one.episode for one in in_time))
     said = [*_on_episodes(connection, tenant, episodes), *_on_turns_alone(connection, tenant, episodes)]
-    return summed(in_time, sorted(said, key=attrgetter("at", "seq")))
+    return summed(in_time, _newest(sorted(said, key=attrgetter("at", "seq"))))
+
+
+def _newest(said: Sequence[Said]) -> Iterator[Said]:
+    """Without what its own speaker has replaced since."""
+    last = {one.slot: one for one in said}
+    return (one for one in said if one.slot is None or last[one.slot] is one)
 
 
 def _on_episodes(connection: Connection, tenant: TenantId, episodes: list[str]) -> Iterator[Said]:
@@ -168,4 +175,4 @@ def _on_turns_alone(connection: Connection, tenant: TenantId, episodes: list[str
 
 
 def _said(feedback: Table) -> tuple[Column[Any], ...]:
-    return tuple(feedback.c[name] for name in ("at", "seq", "turn", "form", "mark", "quality"))
+    return tuple(feedback.c[name] for name in ("at", "seq", "turn", "form", "mark", "quality", "slot"))

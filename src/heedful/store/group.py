@@ -8,30 +8,30 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from heedful.audit.merkle import Frontier, leaf_hash
-from heedful.errors import Conflict
+from heedful.errors import Conflict, Corrupt, HeedfulError
 from heedful.store import codec
 from heedful.store.batches import Entry, Place, Prepared, Row
-from heedful.store.bulk import add_up, among, insert_all
+from heedful.store.bulk import add_up, among, insert_all, known
 from heedful.store.protocol import Outcome, Ref
-from heedful.store.tables import TABLES, audit_entry, audit_frontier, effect, link, tally
+from heedful.store.tables import TABLES, TWINS, audit_entry, audit_frontier, effect, link, tally
 
 LinkRow = tuple[str, Ref, Ref]  # tenant, made, source
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(NamedTuple):
     """What is at a place now: read from the database, or staged by a batch of this group."""
 
     sent: str
     body: str | None  # None: in the database, not read yet
     row: Row | None = None  # to be written; None: as it was
-    new: bool = False
+    new: bool = False  # to be inserted
+    stored: bool = False  # the database has a row here
+    gone: bool = False  # nothing is here any more
 
 
 class Group:
@@ -51,14 +51,19 @@ class Group:
             if before is not None:
                 return Outcome(added=before, repeated=True)
         staged: dict[Place, Kept] = {}
+        if batch.each:
+            outcome = self._each(batch, staged)
+            self._stage(batch.tenant, staged)
+            return outcome
+        for old, place in batch.drops:
+            self._drop(old, place, staged)
+        dropped = dict(staged)
         added = tuple([self._add(row, staged) for row in batch.adds])
         for old, row in batch.swaps:
             self._swap(old, row, staged)
-        self._kept.update(staged)
-        for kept in staged.values():
-            if kept.row is not None:
-                made = Ref(kind=codec.kind_of(kept.row.kind), id=kept.row.id)
-                self._links.update(dict.fromkeys((batch.tenant, made, source) for source in kept.row.sources))
+        for place in dropped:
+            self._forget(place)
+        self._stage(batch.tenant, staged)
         self._links.update(dict.fromkeys((batch.tenant, one.made, one.source) for one in batch.links))
         # A batch that only repeats what is there did nothing that an auditor could ask about.
         if staged or not batch.adds:
@@ -67,31 +72,74 @@ class Group:
             self._effects[batch.tenant, batch.once] = self._new_effects[batch.tenant, batch.once] = added
         return Outcome(added=added)
 
+    def _each(self, batch: Prepared, staged: dict[Place, Kept]) -> Outcome:
+        refused: dict[int, HeedfulError] = dict(batch.refused)
+        added = [False] * (len(batch.adds) + len(refused))
+        for place, row in zip(batch.places, batch.adds, strict=True):
+            try:
+                added[place] = self._add(row, staged)
+            except (Conflict, Corrupt) as error:
+                refused[place] = error
+        return Outcome(added=tuple(added), refused=refused)
+
+    def _stage(self, tenant: str, staged: dict[Place, Kept]) -> None:
+        self._kept.update(staged)
+        for kept in staged.values():
+            if kept.row is not None and kept.row.sources:
+                kind, _, id = kept.row.place
+                made = Ref(kind=codec.kind_of(kind), id=id)
+                self._links.update(dict.fromkeys((tenant, made, source) for source in kept.row.sources))
+
     def _add(self, row: Row, staged: dict[Place, Kept]) -> bool:
-        kept = staged.get(row.place) or self._kept.get(row.place)
-        if kept is None:
-            staged[row.place] = Kept(row.sent, row.body, row, new=True)
+        place = row.place
+        before = staged.get(place) or self._kept.get(place)
+        kept = before
+        if (kept is None or kept.gone) and place[0] in TWINS:
+            twin = (TWINS[place[0]], place[1], place[2])
+            kept = staged.get(twin) or self._kept.get(twin)
+        if kept is None or kept.gone:
+            stored = before is not None and before.stored
+            staged[place] = Kept(row.sent, row.body, row, True, stored)
             return True
-        if kept.sent == row.sent:
-            return False
-        # It may have been changed by a swap since, or have been written by an older version of us.
-        record = codec.decode(row.kind, self._body(row.place, kept))
-        if codec.digest(record) == row.sent:
+        if kept.sent == row.sent or (kept is before and self._same(row, kept)):
             return False
         raise Conflict(
-            f"{codec.kind_of(row.kind)} {row.id!r} is there already with other content: use a new id, "
+            f"{codec.kind_of(place[0])} {place[2]!r} is there already with other content: use a new id, "
             "or send what was sent first"
         )
 
+    def _same(self, row: Row, kept: Kept) -> bool:
+        """It may have been changed by a swap since, or have been written by an older version of us."""
+        kind = row.place[0]
+        now = codec.digest(codec.decode(kind, self._body(row.place, kept)))
+        return now in (row.sent, codec.digest(codec.decode(kind, row.body)))
+
     def _swap(self, old: str, row: Row, staged: dict[Place, Kept]) -> None:
-        kept = staged.get(row.place) or self._kept.get(row.place)
-        name = f"{codec.kind_of(row.kind)} {row.id!r}"
-        if kept is None:
+        kept = self._as_read(old, row.place, staged)
+        staged[row.place] = Kept(kept.sent, row.body, row, kept.new, kept.stored)
+
+    def _drop(self, old: str, place: Place, staged: dict[Place, Kept]) -> None:
+        kept = self._as_read(old, place, staged)
+        staged[place] = Kept("", "", stored=kept.stored, gone=True)
+
+    def _as_read(self, old: str, place: Place, staged: dict[Place, Kept]) -> Kept:
+        """What is there, if it is what somebody read."""
+        kept = staged.get(place) or self._kept.get(place)
+        kind, _, id = place
+        name = f"{codec.kind_of(kind)} {id!r}"
+        if kept is None or kept.gone:
             raise Conflict(f"{name} is not there: add it before changing it")
-        now = self._body(row.place, kept)
-        if not codec.same(now, old) and not codec.same(codec.encode(codec.decode(row.kind, now)), old):
+        now = self._body(place, kept)
+        if not codec.same(now, old) and not codec.same(codec.encode(codec.decode(kind, now)), old):
             raise Conflict(f"{name} is not what it was when you read it: read it again, then decide")
-        staged[row.place] = Kept(kept.sent, row.body, row, new=kept.new)
+        return kept
+
+    def _forget(self, place: Place) -> None:
+        """Links that batches before this one staged for what is dropped now."""
+        kind, tenant, id = place
+        made = Ref(kind=codec.kind_of(kind), id=id)
+        for one in [one for one in self._links if one[0] == tenant and one[1] == made]:
+            del self._links[one]
 
     def _body(self, place: Place, kept: Kept) -> str:
         if kept.body is not None:
@@ -107,16 +155,16 @@ class Group:
     def _stored(self, batches: Iterable[Prepared]) -> Iterator[tuple[Place, Kept]]:
         wanted: dict[tuple[type, str], dict[str, None]] = {}
         for batch in batches:
-            for row in (*batch.adds, *(new for _, new in batch.swaps)):
-                wanted.setdefault((row.kind, row.tenant), {})[row.id] = None
+            places = [row.place for row in batch.adds]
+            places += [row.place for _, row in batch.swaps]
+            places += [place for _, place in batch.drops]
+            for kind, tenant, id in places:
+                wanted.setdefault((kind, tenant), {})[id] = None
+        for kind, tenant in [asked for asked in wanted if asked[0] in TWINS]:
+            wanted.setdefault((TWINS[kind], tenant), {}).update(wanted[kind, tenant])
         for (kind, tenant), ids in wanted.items():
-            table = TABLES[kind]
-            found = self._connection.execute(
-                select(table.c.id, table.c.sent).where(
-                    table.c.tenant == tenant, among(self._connection, table.c.id, list(ids))
-                )
-            )
-            yield from (((kind, tenant, id), Kept(sent, None)) for id, sent in found)
+            found = known(self._connection, TABLES[kind], tenant, list(ids), "sent")
+            yield from (((kind, tenant, id), Kept(sent, None, stored=True)) for id, sent in found)
 
     def _happened(self, batches: Iterable[Prepared]) -> Iterator[tuple[tuple[str, str], tuple[bool, ...]]]:
         for batch in batches:
@@ -134,21 +182,29 @@ class Group:
         fresh: dict[type, list[dict[str, Any]]] = {}
         changed: dict[type, list[dict[str, Any]]] = {}
         counts: Counter[tuple[str, str]] = Counter()
-        for kept in self._kept.values():
+        gone: dict[tuple[type, str], list[str]] = {}
+        for place, kept in self._kept.items():
+            if kept.stored and (kept.gone or kept.new):
+                kind, tenant, id = place
+                gone.setdefault((kind, tenant), []).append(id)
+                counts[tenant, codec.kind_of(kind)] -= 1
             if kept.row is None:
                 continue
             row = kept.row
-            values = {"tenant": row.tenant, "id": row.id, "body": row.body, **row.columns}
+            kind, tenant, id = place
+            values = {"tenant": tenant, "id": id, "sent": kept.sent, **row.columns, "body": row.body}
             if kept.new:
-                fresh.setdefault(row.kind, []).append(values | {"sent": kept.sent})
-                counts[row.tenant, codec.kind_of(row.kind)] += 1
+                fresh.setdefault(kind, []).append(values)
+                counts[tenant, codec.kind_of(kind)] += 1
             else:
-                changed.setdefault(row.kind, []).append(
+                changed.setdefault(kind, []).append(
                     {
                         f"new_{name}" if name in ("tenant", "id") else name: value
                         for name, value in values.items()
                     }
                 )
+        for (kind, tenant), ids in gone.items():
+            self._remove(kind, tenant, ids)
         for kind, rows in fresh.items():
             insert_all(self._connection, TABLES[kind], rows)
         for kind, rows in changed.items():
@@ -164,6 +220,20 @@ class Group:
         table = TABLES[kind]
         place = (table.c.tenant == bindparam("new_tenant"), table.c.id == bindparam("new_id"))
         self._connection.execute(update(table).where(*place), rows)
+
+    def _remove(self, kind: type, tenant: str, ids: list[str]) -> None:
+        """Records, and what their links say about them."""
+        table = TABLES[kind]
+        self._connection.execute(
+            delete(table).where(table.c.tenant == tenant, among(self._connection, table.c.id, ids))
+        )
+        self._connection.execute(
+            delete(link).where(
+                link.c.tenant == tenant,
+                link.c.made_kind == codec.kind_of(kind),
+                among(self._connection, link.c.made_id, ids),
+            )
+        )
 
     def _write_links(self) -> None:
         if self._links:

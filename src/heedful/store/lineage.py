@@ -70,6 +70,11 @@ COLUMNS: tuple[tuple[type, str, str], ...] = (
 )
 
 
+_BY_COLUMN: Mapping[type, tuple[tuple[str, str], ...]] = {
+    kind: tuple((name, source) for made, name, source in COLUMNS if made is kind) for kind in SOURCES
+}
+
+
 def parents(record: Record) -> tuple[Ref, ...]:
     """Everything that the record's own fields say it was made from, each once."""
     found = (
@@ -83,8 +88,14 @@ def parents(record: Record) -> tuple[Ref, ...]:
 
 def linked(record: Record, columns: Mapping[str, Any]) -> tuple[Ref, ...]:
     """Those of the parents that need a `link` row."""
-    named = {(kind, columns[name]) for made, name, kind in COLUMNS if made is type(record)}
-    return tuple(ref for ref in parents(record) if (ref.kind, ref.id) not in named)
+    named = {(kind, columns[name]) for name, kind in _BY_COLUMN.get(type(record), ())}
+    found = {
+        (kind, id): None
+        for kind, ids in SOURCES.get(type(record), ())
+        for id in ids(record)
+        if id is not None and (kind, id) not in named
+    }
+    return tuple([Ref(kind=kind, id=id) for kind, id in found])
 
 
 def ref_of(record: Record) -> Ref:

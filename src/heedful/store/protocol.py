@@ -10,19 +10,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from heedful.domain.access import Key, Tenant
 from heedful.domain.episode import Episode, Turn
-from heedful.domain.feedback import Feedback
+from heedful.domain.feedback import DeadLetter, Feedback, Parked
 from heedful.domain.ids import TenantId
 from heedful.domain.labeling import Assignment, Item, Queue, Verdict
 from heedful.domain.models import Cycle, Policy, RewardModel, Run
 from heedful.domain.preference import Dataset
 from heedful.domain.release import Release
 from heedful.domain.watch import Alert, Incident
+from heedful.errors import HeedfulError
 
 Record = (
     Tenant
@@ -30,6 +31,8 @@ Record = (
     | Episode
     | Turn
     | Feedback
+    | Parked
+    | DeadLetter
     | Queue
     | Item
     | Assignment
@@ -79,22 +82,31 @@ class Batch:
     """What is committed together, or not at all.
 
     `add` takes new records. One that is there already with the same content is left as it is and counts as a
-    duplicate; one with the same id and other content refuses the batch. `swap` changes records, each given as
-    (the value that was read, the value that shall be). `once` names an effect, such as "cycle-7/fit": the
-    second batch with the same name changes nothing and gets the first one's outcome.
+    duplicate; one with the same id and other content refuses the batch. With `each`, a batch of records to add
+    and nothing else, every record is on its own: what is wrong with one is said in the outcome, and the others
+    are kept. `sent` has what the callers sent, as digests in the order of `add`, where we completed it since:
+    whether two records are the same is decided by what was sent. `swap` changes records, each given as
+    (the value that was read, the value that shall be). `drop` takes records away, each given as it was read
+    and before anything is added: with it go the links that say what it was made from, and its id is free again.
+    `once` names an effect, such
+    as "cycle-7/fit": the second batch with the same name changes nothing and gets the first one's outcome.
     """
 
     add: tuple[Record, ...] = ()
     swap: tuple[tuple[Record, Record], ...] = ()
+    drop: tuple[Record, ...] = ()
     links: tuple[Link, ...] = ()  # beyond those that the records' own fields tell
     acts: tuple[Act, ...] = ()
     once: str | None = None
+    each: bool = False
+    sent: tuple[str, ...] = ()  # empty: the records are what was sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    added: tuple[bool, ...]  # per record of `add`: False where it was there already
+    added: tuple[bool, ...]  # per record of `add`: False where it was there already, or was refused
     repeated: bool = False  # the effect named by `once` had happened before
+    refused: Mapping[int, HeedfulError] = field(default_factory=dict)  # with `each`: by place in `add`
 
 
 class Store(Protocol):
@@ -104,8 +116,10 @@ class Store(Protocol):
     - after `commit` returns, or a future of `submit` is done, the batch survives the death of the process
       and, as far as the database and its disk keep their word, the loss of power;
     - a batch is kept whole or not at all, and a refused one leaves its neighbours alone;
-    - the same record added twice, even from two processes, is kept once;
-    - of two swaps of one record one wins, and the other raises `Conflict`;
+    - the same record added twice, even from two processes, is kept once; feedback and parked feedback share
+      their ids, so that of one piece only one of them is there;
+    - of two swaps of one record one wins, and the other raises `Conflict`; a drop counts as a swap, and what
+      was dropped is nowhere to be found, and not counted, from its commit on;
     - an effect named by `once` happens once, whoever repeats it, and after any crash;
     - acts enter the audit tree in the order of their commits, without gaps;
     - `changes` gives records in the order of their commits and never skips one that commits late;

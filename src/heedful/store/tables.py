@@ -30,7 +30,17 @@ from sqlalchemy.types import TypeEngine
 
 from heedful.domain.access import Key, Tenant
 from heedful.domain.episode import Episode, Turn
-from heedful.domain.feedback import Choice, Completion, Feedback, Ranking, Rating, Thumbs, Violation
+from heedful.domain.feedback import (
+    Choice,
+    Completion,
+    DeadLetter,
+    Feedback,
+    Parked,
+    Ranking,
+    Rating,
+    Thumbs,
+    Violation,
+)
 from heedful.domain.labeling import Assignment, Item, Queue, Verdict
 from heedful.domain.models import Cycle, Policy, RewardModel, Run
 from heedful.domain.preference import Dataset
@@ -117,6 +127,11 @@ def alone(feedback: Feedback) -> str | None:
     return None if feedback.episode or isinstance(feedback.said, Choice | Ranking) else feedback.turn
 
 
+def _paying(turn: Turn) -> str | None:
+    """Whose budget a turn counts against; what costs nothing counts against none."""
+    return turn.key if turn.usage.spend else None
+
+
 def _quality(feedback: Feedback) -> float | None:
     return feedback.said.quality if isinstance(feedback.said, Completion) else None
 
@@ -139,6 +154,8 @@ EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
         *(by("episode"), by("sibling_of", sparse=True)),
         by("release", "allocation.release", sparse=True, carries=EXPOSED),
         *(by("at", type=BigInteger()), by("policy"), by("agent"), by("purpose")),
+        by("key", _paying, sparse=True, carries=("at", "spend")),
+        beside("spend", "usage.spend", type=Double()),
         *(beside("arm", "allocation.arm"), beside("unit", "allocation.unit")),
         *(beside("probability", "allocation.probability", type=Double()), beside("latency", type=Double())),
     ),
@@ -149,8 +166,14 @@ EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
         *(beside("at", type=BigInteger()), by("queue", "judgement.queue", sparse=True)),
         *(by("policy", sparse=True), by("source"), by("form", "said.form")),
         *(beside("mark", mark, type=Double()), beside("quality", _quality, type=Double())),
-        *(beside("pick", pick), by("alone", alone, sparse=True)),
+        *(beside("pick", pick), by("alone", alone, sparse=True), by("slot", sparse=True)),
     ),
+    Parked: (
+        # The first of what it waits for; when that has come, the joiner writes the rest.
+        by("waits", lambda parked: next(iter(parked.waits_for), None)),
+        beside("since", type=BigInteger()),
+    ),
+    DeadLetter: (by("origin"), beside("last_seen", type=BigInteger())),
     Queue: (by("name"),),
     Item: (
         *(by("queue"), by("state"), by("gold", lambda item: item.gold is not None, type=Boolean())),
@@ -177,6 +200,9 @@ TOGETHER: Mapping[type, tuple[tuple[str, ...], ...]] = {
     # A request shows a key and does not say whose it is.
     Key: (("id",),),
 }
+
+# Kinds that share their ids, because one is the other at another time.
+TWINS: Mapping[type, type] = {Feedback: Parked, Parked: Feedback}
 
 metadata = MetaData()
 
@@ -298,7 +324,13 @@ def micros(at: datetime, name: str = "at") -> int:
 
 def columns(record: Any) -> dict[str, Any]:
     """What stands beside the record in its table."""
-    return {one.name: plain(one.name, one.of(record)) for one in EXTRACTS[type(record)]}
+    found = {}
+    for one in EXTRACTS[type(record)]:
+        value = one.of(record)
+        # Most are short texts or nothing, and this is done for every column of everything that is written.
+        simple = value is None or (type(value) is str and len(value) <= LONGEST and "\0" not in value)
+        found[one.name] = value if simple else plain(one.name, value)
+    return found
 
 
 def moment(micros: int) -> datetime:

@@ -15,20 +15,33 @@ from sqlalchemy import func, select
 
 from heedful.domain.access import Key, Tenant
 from heedful.domain.episode import Episode, Turn
-from heedful.domain.feedback import Feedback
-from heedful.domain.ids import AgentId, EpisodeId, PersonId, PolicyId, QueueId, ReleaseId, TenantId, TurnId
+from heedful.domain.feedback import Feedback, Parked
+from heedful.domain.ids import (
+    AgentId,
+    EpisodeId,
+    FeedbackId,
+    KeyId,
+    PersonId,
+    PolicyId,
+    QueueId,
+    ReleaseId,
+    TenantId,
+    TurnId,
+)
 from heedful.domain.labeling import Queue
 from heedful.domain.models import Policy
 from heedful.domain.release import Release, Stage
 from heedful.errors import NotFound
-from heedful.store import asking, codec, exposures
+from heedful.store import asking, codec, exposures, targets, waiting
 from heedful.store.asking import OpenItem, QueueState, RaterLine
 from heedful.store.bulk import among
 from heedful.store.exposures import Exposure
 from heedful.store.finding import narrowed
 from heedful.store.protocol import Ref
 from heedful.store.sql import SqlStore
-from heedful.store.tables import TABLES, audit_entry, link, micros, tally
+from heedful.store.tables import TABLES, audit_entry, link, micros, moment, tally
+from heedful.store.targets import Targets
+from heedful.store.waiting import Marks
 from heedful.store.why import Why, why
 
 __all__ = ["EpisodeView", "Exposure", "OpenItem", "QueueState", "RaterLine", "Views"]
@@ -65,6 +78,28 @@ class Views:
         )
         with self._store.reading() as connection:
             return dict(connection.execute(question.group_by(feedback.c.source)).all())
+
+    def feedback_pulse(self, tenant: TenantId, limit: int = 1000) -> list[datetime]:
+        """When the newest pieces of feedback were given, in the order they came."""
+        feedback = TABLES[Feedback]
+        question = select(feedback.c.at).where(feedback.c.tenant == tenant)
+        with self._store.reading() as connection:
+            found = connection.execute(question.order_by(feedback.c.seq.desc()).limit(limit)).scalars().all()
+        return [moment(at) for at in reversed(found)]
+
+    def feedback_tenants(self) -> list[TenantId]:
+        """Those that have any feedback."""
+        with self._store.reading() as connection:
+            return waiting.tenants(connection, Feedback)
+
+    def spent(self, tenant: TenantId, key: KeyId, since: datetime) -> float:
+        """What a key's turns have cost since then."""
+        turn = TABLES[Turn]
+        question = select(func.coalesce(func.sum(turn.c.spend), 0.0)).where(
+            turn.c.tenant == tenant, turn.c.key == key, turn.c.at >= micros(since)
+        )
+        with self._store.reading() as connection:
+            return float(connection.execute(question).scalar_one())
 
     def audit_size(self) -> int:
         """Entries in the audit log, of all tenants."""
@@ -136,6 +171,56 @@ class Views:
         if before is not None:
             question = question.where(feedback.c.seq < before)
         return self._read(Feedback, question.order_by(feedback.c.seq.desc()).limit(limit))
+
+    def history(self, tenant: TenantId, id: FeedbackId) -> list[Feedback]:
+        """Everything that its speaker said about its target under its name, in the order it came.
+
+        Feedback without a name or a speaker has no history but itself; what is not here has none at all.
+        """
+        feedback = TABLES[Feedback]
+        with self._store.reading() as connection:
+            found = connection.execute(
+                select(feedback.c.slot, feedback.c.seq, feedback.c.body).where(
+                    feedback.c.tenant == tenant, feedback.c.id == id
+                )
+            ).one_or_none()
+        if found is None or found.slot is None:
+            return [] if found is None else [codec.decode(Feedback, found.body)]
+        same = (feedback.c.tenant == tenant, feedback.c.slot == found.slot)
+        question = select(feedback.c.seq, feedback.c.body).where(*same).order_by(feedback.c.seq)
+        return [one for _, one in self._read(Feedback, question)]
+
+    # --- feedback on its way -------------------------------------------------------------------------
+
+    def targets(
+        self, tenant: TenantId, turns: Sequence[TurnId], episodes: Sequence[EpisodeId] = ()
+    ) -> Targets:
+        """Of these, what is here, and what feedback must know of it."""
+        with self._store.reading() as connection:
+            return targets.read(connection, tenant, turns, episodes)
+
+    def newest(self) -> Marks:
+        """How far turns and episodes go, of all tenants."""
+        with self._store.reading() as connection:
+            return waiting.newest(connection)
+
+    def arrived(
+        self, after: Marks, upto: Marks, limit: int = 2000
+    ) -> tuple[Marks, list[tuple[TenantId, str]]]:
+        """Turns and episodes of all tenants between two marks, a page of them, and where the page ends."""
+        with self._store.reading() as connection:
+            return waiting.arrived(connection, after, upto, limit)
+
+    def parked_on(self, tenant: TenantId, ids: Sequence[str]) -> list[Parked]:
+        """Feedback that waits for one of these."""
+        with self._store.reading() as connection:
+            bodies = waiting.on(connection, tenant, ids)
+        return [codec.decode(Parked, body) for body in bodies]
+
+    def parked_tenants(self) -> list[TenantId]:
+        """Those for whom something is parked."""
+        with self._store.reading() as connection:
+            return waiting.tenants(connection, Parked)
 
     # --- releases and policies -----------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Condition, Thread
 from typing import Protocol
 
@@ -116,12 +116,33 @@ class Writer:
                 for job in jobs:
                     self._settle([job])
                 return
-            answers = [_blamed(error)]
+            whole = jobs[0].batch
+            answers = [self._one_by_one(whole) if whole.each and len(whole.adds) > 1 else _blamed(error)]
         for job, answer in zip(jobs, answers, strict=True):
             if isinstance(answer, Outcome):
                 job.future.set_result(answer)
             else:
                 job.future.set_exception(answer)
+
+    def _one_by_one(self, batch: Prepared) -> Outcome | HeedfulError:
+        """A batch in which each is on its own, and one of them is nothing that the database takes."""
+        refused: dict[int, HeedfulError] = dict(batch.refused)
+        added = [False] * (len(batch.adds) + len(refused))
+        for one in batch.alone():
+            place = one.places[0]
+            try:
+                (answer,) = self._commit([Job(replace(one, places=(0,)), 1, 0)])
+            except Unavailable as error:
+                return error
+            except Exception as error:  # noqa: BLE001  this one is to blame
+                answer = _blamed(error)
+            if isinstance(answer, HeedfulError):
+                refused[place] = answer
+            elif answer.refused:
+                refused[place] = answer.refused[0]
+            else:
+                added[place] = answer.added[0]
+        return Outcome(added=tuple(added), refused=refused)
 
     def _commit(self, jobs: Sequence[Job]) -> list[Outcome | HeedfulError]:
         answers: list[Outcome | HeedfulError] = []

@@ -10,8 +10,9 @@ from typing import Any
 import orjson
 
 from heedful.dialect.chat import Wire
+from heedful.domain.access import Limits
 from heedful.domain.episode import Episode
-from heedful.domain.ids import AgentId, EpisodeId, PersonId, ProductId, TenantId, check_id
+from heedful.domain.ids import AgentId, EpisodeId, KeyId, PersonId, ProductId, TenantId, check_id
 from heedful.errors import InvalidInput
 from heedful.road import Parts
 from heedful.service import body
@@ -30,7 +31,8 @@ class Asked:
     """One request for an answer, understood. `chat` is what a policy is asked, in OpenAI's words."""
 
     tenant: TenantId
-    key: str | None
+    key: KeyId | None
+    limits: Limits
     agent: AgentId
     model: str  # as the client called the agent
     chat: Wire
@@ -76,6 +78,7 @@ def understood(
     return Asked(
         tenant=arrival.caller.tenant,
         key=arrival.caller.key,
+        limits=arrival.caller.limits,
         agent=AgentId(check_id(agent, "model")),
         model=model,
         chat=chat,

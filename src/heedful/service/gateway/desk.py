@@ -19,6 +19,7 @@ from heedful.access.permissions import Action
 from heedful.dialect import chat, responses
 from heedful.dialect.chat import Wire
 from heedful.domain.episode import Turn
+from heedful.domain.guard import Ruling
 from heedful.domain.ids import AgentId, Digest, EpisodeId, TenantId, TurnId, check_id
 from heedful.domain.models import External
 from heedful.errors import Conflict, InvalidInput, NotFound, Unavailable
@@ -30,7 +31,9 @@ from heedful.service.front import JSON, Arrival, HotRoute, Reply
 from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
+from heedful.service.gateway.guarding import Guarding, refusal
 from heedful.service.gateway.repeats import Attempt, Repeats
+from heedful.service.gateway.spending import Spending
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
@@ -63,6 +66,8 @@ class Gateway:
         self._recorder = service.recorder
         self._repeats = Repeats()
         self._memory = Memory()
+        self._spending = Spending(service.parts)
+        self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
         addresses = (
@@ -149,7 +154,8 @@ class Gateway:
     # -- an answer ---------------------------------------------------------------------------------------
 
     async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
-        if asked.stream and not asked.attempt and asked.context.turn is None:
+        # What guards must see whole, or was answered before, is streamed when it is there.
+        if asked.stream and not (asked.attempt or asked.context.turn or self._guarding.on):
             attempt = self._repeats.begin(asked)
             try:
                 return await self._streamed(asked, arrival, voice, attempt)
@@ -168,13 +174,28 @@ class Gateway:
             return before
         await self._ready(asked)
         began, found = time.perf_counter(), await self._allotted(asked)
-        try:
-            reply = await self._parts.inference.chat(found.policy, asked.chat)
-        except Unavailable as error:
-            found = _or_fallback(found, error)
-            reply = await self._parts.inference.chat(found.policy, asked.chat)
-        made = await self._turns(asked, found, reply, self._new_id(asked, kind), time.perf_counter() - began)
+        rulings: tuple[Ruling, ...] = ()
+        allowed: Asked | None = asked
+        if self._guarding.on:
+            allowed, rulings = await self._guarding.before(asked)
+        if allowed is None:
+            reply = refusal(asked.n)
+        else:
+            found, reply = await self._asked(found, allowed.chat)
+            if self._guarding.on:
+                reply, more = await self._guarding.after(allowed, reply)
+                rulings += more
+        latency, id = time.perf_counter() - began, self._new_id(asked, kind)
+        made = await self._turns(allowed or asked, found, reply, id, latency, rulings)
         return Answered(tuple(made), reply, await self._kept(asked, made))
+
+    async def _asked(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire]:
+        """The policy's reply, or its fallback's when its server is away."""
+        try:
+            return found, await self._parts.inference.chat(found.policy, request)
+        except Unavailable as error:
+            instead = _or_fallback(found, error)
+            return instead, await self._parts.inference.chat(instead.policy, request)
 
     async def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
         first = answered.turns[0]
@@ -220,6 +241,7 @@ class Gateway:
     async def _ready(self, asked: Asked) -> None:
         """What can be refused before anybody is asked."""
         self._recorder.room()
+        await self._spending.check(asked)
         parent = asked.context.parent
         if parent is not None:
             await self._must_exist(asked.tenant, TurnId(parent))
@@ -255,7 +277,13 @@ class Gateway:
         return history_of(turn)
 
     async def _turns(
-        self, asked: Asked, found: Allotted, reply: Wire, first: TurnId, latency: float
+        self,
+        asked: Asked,
+        found: Allotted,
+        reply: Wire,
+        first: TurnId,
+        latency: float,
+        rulings: tuple[Ruling, ...] = (),
     ) -> list[Turn]:
         def make() -> list[Turn]:
             return turns.turns_of(
@@ -266,6 +294,7 @@ class Gateway:
                 first=first,
                 latency=latency,
                 price=self._price(found),
+                rulings=rulings,
                 keep=self._bytes,
             )
 
@@ -286,6 +315,8 @@ class Gateway:
         entry = self._recorder.keep(made, episode, named=asked.named)
         if entry is None:
             return False
+        self._service.ingest.collector.answered(made)
+        self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
         arm = made[0].allocation.arm if made[0].allocation else "live"

@@ -51,6 +51,7 @@ def turns_of(
             addressee=context.to,
             parent=None if context.parent is None else TurnId(context.parent),
             agent_instance=context.agent_instance,
+            key=asked.key,
             finish=answer.finish,
             tokens=answer.tokens,
             sampling=sampling,

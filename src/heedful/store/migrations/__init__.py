@@ -15,7 +15,7 @@ from heedful.errors import Misconfigured
 if TYPE_CHECKING:
     from alembic.config import Config
 
-HEAD = "0001"  # the newest revision in versions/
+HEAD = "0003"  # the newest revision in versions/
 
 
 def revision(connection: Connection) -> str | None:

@@ -1,0 +1,250 @@
+"""Requests that come at the same moment go to the store together.
+
+Alone, each would cost a question about its targets, a batch, a future and a wake-up of the event loop, and
+these cost more than the feedback itself. Nothing waits on purpose: what has come by the end of one pass of the
+loop goes on, and what comes while targets are being looked up shares the next look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from heedful import road
+from heedful.domain.episode import Turn
+from heedful.domain.feedback import Feedback
+from heedful.domain.ids import EpisodeId, TenantId, TurnId
+from heedful.errors import HeedfulError
+from heedful.road import Heard, Hearing, Parts
+from heedful.store.targets import Target, Targets
+
+Value = TypeVar("Value")
+MOST = 500  # pieces that are prepared in one pass of the loop: others want to be answered too
+REMEMBERED = 50_000  # targets of each generation
+ACTOR = "ingest"  # judgements, which are acts of somebody, do not come through here
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One request's pieces, and who waits for them."""
+
+    tenant: TenantId
+    said: Sequence[Feedback]
+    done: asyncio.Future[list[Heard]]
+
+
+class Collector:
+    """Lives on one event loop, which is the one that first asks."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._turns: Recent[Target] = Recent()
+        self._episodes: Recent[bool] = Recent()
+        self._ready: deque[Waiting] = deque()
+        self._unknown: deque[Waiting] = deque()
+        self._looking = False
+        self._going = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._bell: Bell | None = None
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="heedful-targets")
+
+    def answered(self, turns: Sequence[Turn]) -> None:
+        """Turns that just were answered: feedback on them needs no look-up, and may come before the disk has them."""
+        for turn in turns:
+            self._turns.add((turn.tenant, turn.id), Target(turn.episode, turn.policy))
+            self._episodes.add((turn.tenant, turn.episode), True)
+
+    def forget(self) -> None:
+        """Look everything up again: something was dropped."""
+        self._turns.clear()
+        self._episodes.clear()
+
+    async def hear(self, tenant: TenantId, said: Sequence[Feedback]) -> list[Heard]:
+        """As `road.hear`, for feedback without judgements."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._bell = loop, Bell(loop)
+        waiting = Waiting(tenant, said, loop.create_future())
+        if self._known(waiting):
+            self._ready.append(waiting)
+            self._go()
+        else:
+            self._unknown.append(waiting)
+            self._look()
+        return await waiting.done
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    # -- what it is about --------------------------------------------------------------------------------
+
+    def _known(self, waiting: Waiting) -> bool:
+        """Whether everything that these pieces are about was seen lately."""
+        tenant, turns, episodes = waiting.tenant, self._turns, self._episodes
+        for one in waiting.said:
+            if one.episode is not None and episodes.get((tenant, one.episode)) is None:
+                return False
+            for id in one.turns:
+                if turns.get((tenant, id)) is None:
+                    return False
+        return True
+
+    def _look(self) -> None:
+        if self._looking or not self._unknown or self._loop is None:
+            return
+        self._looking = True
+        self._loop.call_soon(self._ask)  # those of this pass come along
+
+    def _ask(self) -> None:
+        assert self._loop is not None
+        some, pieces = [], 0
+        while self._unknown and pieces < 2 * MOST:
+            some.append(self._unknown.popleft())
+            pieces += len(some[-1].said)
+        asked = _by_tenant(some)
+        looked = self._loop.run_in_executor(self._threads, _looked, self._parts, asked)
+        looked.add_done_callback(partial(self._found, some))
+
+    def _found(self, some: Sequence[Waiting], looked: asyncio.Future[dict[TenantId, Targets]]) -> None:
+        self._looking = False
+        self._look()
+        try:
+            found = looked.result()
+        except HeedfulError as error:
+            for one in some:
+                _settle(one, _all_failed(one.said, error))
+            return
+        except Exception as error:  # noqa: BLE001  those who wait must hear of it
+            for one in some:
+                if not one.done.done():
+                    one.done.set_exception(error)
+            return
+        for tenant, targets in found.items():
+            for id, target in targets.turns.items():
+                self._turns.add((tenant, id), target)
+            for episode in targets.episodes:
+                self._episodes.add((tenant, episode), True)
+        self._ready.extend(some)
+        self._go()
+
+    # -- on its way to the store -------------------------------------------------------------------------
+
+    def _go(self) -> None:
+        if not self._going and self._loop is not None:
+            self._going = True
+            self._loop.call_soon(self._send)
+
+    def _send(self) -> None:
+        """A batch for the store, of one tenant; what is left has the next pass."""
+        self._going = False
+        first = self._ready[0]
+        some, pieces, left = [], 0, deque[Waiting]()
+        while self._ready and pieces < MOST:
+            one = self._ready.popleft()
+            if one.tenant == first.tenant:
+                some.append(one)
+                pieces += len(one.said)
+            else:
+                left.append(one)
+        self._ready.extendleft(reversed(left))
+        if self._ready:
+            self._go()
+        said = [piece for one in some for piece in one.said] if len(some) > 1 else first.said
+        turns, episodes = self._targets(first.tenant, said)
+        hearing = road.begin_to_hear(self._parts, first.tenant, said, turns, episodes, actor=ACTOR)
+        if hearing.kept is None:
+            self._tell(some, hearing)
+        else:
+            assert self._bell is not None
+            hearing.kept.add_done_callback(self._bell.ringer(partial(self._tell, some, hearing)))
+
+    def _targets(
+        self, tenant: TenantId, said: Sequence[Feedback]
+    ) -> tuple[Mapping[TurnId, Target], frozenset[EpisodeId]]:
+        turns, episodes = road.asked_for(said)
+        seen = self._turns.get
+        found = {id: target for id in turns if (target := seen((tenant, id))) is not None}
+        return found, frozenset(id for id in episodes if self._episodes.get((tenant, id)))
+
+    def _tell(self, some: Sequence[Waiting], hearing: Hearing) -> None:
+        try:
+            results = iter(road.heard(self._parts, hearing))
+        except Exception as error:  # noqa: BLE001  those who wait must hear of it
+            for one in some:
+                if not one.done.done():
+                    one.done.set_exception(error)
+            return
+        for one in some:
+            _settle(one, list(islice(results, len(one.said))))
+
+
+def _by_tenant(some: Sequence[Waiting]) -> dict[TenantId, list[Feedback]]:
+    asked: dict[TenantId, list[Feedback]] = {}
+    for one in some:
+        asked.setdefault(one.tenant, []).extend(one.said)
+    return asked
+
+
+def _looked(parts: Parts, asked: Mapping[TenantId, Sequence[Feedback]]) -> dict[TenantId, Targets]:
+    return {tenant: parts.views.targets(tenant, *road.asked_for(said)) for tenant, said in asked.items()}
+
+
+def _settle(one: Waiting, results: list[Heard]) -> None:
+    if not one.done.done():  # who waited may have gone
+        one.done.set_result(results)
+
+
+def _all_failed(said: Sequence[Feedback], error: HeedfulError) -> list[Heard]:
+    return [Heard(id=one.id, kept=False, error=error) for one in said]
+
+
+class Recent(Generic[Value]):
+    """What was seen lately, by tenant and id, in two generations: when the young one is full the old one goes."""
+
+    def __init__(self) -> None:
+        self._young: dict[tuple[TenantId, str], Value] = {}
+        self._old: dict[tuple[TenantId, str], Value] = {}
+
+    def get(self, key: tuple[TenantId, str]) -> Value | None:
+        return self._young.get(key) or self._old.get(key)
+
+    def add(self, key: tuple[TenantId, str], value: Value) -> None:
+        self._young[key] = value
+        if len(self._young) >= REMEMBERED:
+            self._old, self._young = self._young, {}
+
+    def clear(self) -> None:
+        self._young, self._old = {}, {}
+
+
+class Bell:
+    """Calls from other threads, each answered on the event loop, and one wake-up for all that come together."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[Callable[[], None]] = deque()
+        self._rung = False
+
+    def ringer(self, call: Callable[[], None]) -> Callable[[Future[Any]], None]:
+        """For a future: `call` is made on the loop when it is done."""
+
+        def ring(_: Future[Any]) -> None:
+            self._calls.append(call)
+            if not self._rung:
+                self._rung = True
+                with suppress(RuntimeError):  # the loop has ended, and nobody waits any more
+                    self._loop.call_soon_threadsafe(self._answer)
+
+        return ring
+
+    def _answer(self) -> None:
+        self._rung = False  # first: whoever comes now rings again
+        while self._calls:
+            self._calls.popleft()()
