@@ -83,8 +83,8 @@ class Rogue:
                     leaving.cancel()
                 if not self.keeps:
                     return
-        except (OSError, asyncio.IncompleteReadError):
-            pass
+        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            pass  # the connection ends here, whatever ended it
         finally:
             if behaving is not None:
                 behaving.cancel()
@@ -204,6 +204,8 @@ DONE = event(b"[DONE]") + framed(b"")
 async def kind(call: Call) -> None:
     """Answers as it should."""
     if call.stream:
-        await call.send(EVENTS + event(chunk("Hel")) + event(chunk("lo")) + event(chunk(finish="stop")) + DONE)
+        await call.send(
+            EVENTS + event(chunk("Hel")) + event(chunk("lo")) + event(chunk(finish="stop")) + DONE
+        )
     else:
         await call.send(whole(orjson.dumps(reply())))

@@ -15,6 +15,8 @@ import os
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import aiohttp
@@ -251,14 +253,21 @@ class OpenAIInference:
 
     async def _once(self, replica: Replica, path: str, body: Wire) -> aiohttp.ClientResponse:
         """One attempt."""
-        try:
-            response = await self._open().post(
-                f"{replica.url}/{path}",
-                data=orjson.dumps(body),
-                allow_redirects=False,  # what an agent says goes to the servers of the settings only
-            )
-        except BROKEN as error:
-            raise Unavailable(f"upstream {self._name} does not answer: {error!r}") from error
+        said = orjson.dumps(body)
+        while True:
+            way = _Way()
+            try:
+                response = await self._open().post(
+                    f"{replica.url}/{path}",
+                    data=said,
+                    allow_redirects=False,  # what an agent says goes to the servers of the settings only
+                    trace_request_ctx=way,
+                )
+                break
+            except BROKEN as error:
+                # A server may close what lies idle, and that can cross our request: it says nothing about the server.
+                if not (way.used_before and isinstance(error, aiohttp.ClientConnectionError)):
+                    raise Unavailable(f"upstream {self._name} does not answer: {error!r}") from error
         if response.status == 200:
             return response
         try:
@@ -369,8 +378,27 @@ class OpenAIInference:
                     total=None, sock_connect=min(CONNECT_SECONDS, self._settings.timeout / 2)
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[_tracing()],
             )
         return self._session
+
+
+@dataclass(slots=True)
+class _Way:
+    """The connection that a request went over."""
+
+    used_before: bool = False
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Each request's `_Way` is told what became of it."""
+    tracing = aiohttp.TraceConfig()
+
+    async def used_before(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        context.trace_request_ctx.used_before = True
+
+    tracing.on_connection_reuseconn.append(used_before)
+    return tracing
 
 
 def _external(policy: Policy) -> External:
