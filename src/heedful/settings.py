@@ -53,6 +53,9 @@ class ServerSettings(BaseModel):
     body_seconds: float = Field(30.0, gt=0)
     """How long a request's body may take to come."""
 
+    unread_seconds: float = Field(60.0, gt=0)
+    """How long a client may leave a piece of a streamed answer lying before the stream ends for it."""
+
     requests_per_second: float = Field(2000.0, gt=0)
     """What one key may send, over a few seconds, unless the key says otherwise."""
 

@@ -193,6 +193,7 @@ def test_the_same_turn_sent_twice_gives_the_first_answer(
     first = asked(http, n=2, heedful={"turn": "mine", "episode": "e"})
     again = asked(http, n=2, heedful={"turn": "mine", "episode": "e"})
     assert first == again
+    assert turn_of(parts, "mine/1").sibling_of == "mine"
     assert len(parts.store.find(Turn, TENANT)) == 2
     other = {
         "model": resolver,

@@ -33,7 +33,7 @@ def asked(
         episode=EpisodeId(episode or "minted"),
         named=episode is not None,
         fingerprint=b"",
-        retry=False,
+        attempt=0,
         metadata={},
         limits=Limits(),
         parent=None if said.parent is None else TurnId(said.parent),

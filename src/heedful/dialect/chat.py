@@ -9,8 +9,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from heedful.dialect import shape
 from heedful.domain.content import (
     Answer,
     AudioPart,
@@ -161,7 +163,9 @@ def _tool_call(call: Wire) -> ToolCall:
     """Functions, and tools whose input is a plain text."""
     inner = call.get("function") or call.get("custom") or {}
     said = inner.get("arguments", inner.get("input"))
-    return ToolCall(id=str(call.get("id") or ""), name=str(inner.get("name") or ""), arguments=said or "")
+    return ToolCall(
+        id=_kept(call.get("id") or ""), name=_kept(inner.get("name") or ""), arguments=_kept(said or "")
+    )
 
 
 def _part(part: Wire, where: str, keep: Keep | None) -> Part:
@@ -216,27 +220,10 @@ def has_bytes(wire: Sequence[Wire]) -> bool:
 def checked(reply: Any, *, n: int) -> Wire:
     """The reply, if it is a chat completion with `n` answers; `Unavailable` says what is wrong with it."""
     try:
-        choices = reply["choices"]
-        if not isinstance(choices, list):
-            raise TypeError
-        for choice in choices:
-            message = choice["message"]
-            content = message.get("content")
-            calls = [
-                call["function"]["arguments"] + call["function"]["name"] + call["id"]
-                for call in message.get("tool_calls") or ()
-                if call.get("type", "function") == "function"
-            ]
-            if not (content is None or isinstance(content, str)) or not all(
-                isinstance(c, str) for c in calls
-            ):
-                raise TypeError
-        usage = reply.get("usage") or {}
-        counts = (usage.get("prompt_tokens"), usage.get("completion_tokens"))
-        if not all(count is None or (isinstance(count, int) and count >= 0) for count in counts):
-            raise TypeError
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
-        raise Unavailable(f"it sent no chat completion: {str(reply)[:300]}") from error
+        choices = shape.choices(reply, "message")
+        shape.usage(reply.get("usage"))
+    except shape.Misshapen as error:
+        raise Unavailable(f"it sent no chat completion ({error} is wrong): {str(reply)[:300]}") from error
     if len(choices) != n:
         raise Unavailable(f"it sent {len(choices)} answers, {n} were asked for: does it know `n`?")
     whole: Wire = reply
@@ -252,12 +239,24 @@ def answers_of(reply: Wire) -> list[Answer]:
     return [_answer(choice, usage.get("prompt_tokens") or None, alone) for choice in choices]
 
 
+def words_of(content: Any) -> str:
+    """Text, or the text of the parts that some servers send in its place."""
+    if isinstance(content, list):
+        return "".join(part.get("text") or "" for part in content)
+    return content or ""
+
+
+def _kept(text: str) -> str:
+    """As a database can keep it: PostgreSQL takes no NUL, which a model may well say."""
+    return text.replace("\0", "\ufffd")
+
+
 def _answer(choice: Wire, prompt_tokens: int | None, answer_tokens: int | None) -> Answer:
     message = choice["message"]
     tokens = tokens_of(choice)
     return Answer(
-        text=message.get("content") or message.get("refusal") or "",
-        finish=str(choice.get("finish_reason") or "stop"),
+        text=_kept(words_of(message.get("content")) or message.get("refusal") or ""),
+        finish=_kept(choice.get("finish_reason") or "stop"),
         tool_calls=tuple(map(_tool_call, message.get("tool_calls") or ())),
         tokens=tokens,
         prompt_tokens=prompt_tokens,
@@ -267,18 +266,14 @@ def _answer(choice: Wire, prompt_tokens: int | None, answer_tokens: int | None) 
 
 def tokens_of(choice: Wire) -> Tokens | None:
     """Tokens as the engine sampled them: ids as vLLM gives them, log-probabilities as all do."""
-    content = (choice.get("logprobs") or {}).get("content") or ()
-    try:
-        logprobs = tuple(float(entry["logprob"]) for entry in content)
-        ids = choice.get("token_ids") or [
-            entry["token_id"] for entry in content if isinstance(entry.get("token_id"), int)
-        ]
-        if not logprobs:
-            return None
-        whole = len(ids) == len(logprobs) and all(type(id) is int for id in ids)
-        return Tokens(ids=tuple(ids) if whole else (), logprobs=logprobs)
-    except (KeyError, TypeError, ValueError):
-        return None  # given, and not in any way that we know
+    content = (choice.get("logprobs") or {}).get("content")
+    if not content:
+        return None
+    ids = choice.get("token_ids") or [entry.get("token_id") for entry in content]
+    whole = isinstance(ids, list) and len(ids) == len(content) and all(type(id) is int for id in ids)
+    return Tokens(
+        ids=tuple(ids) if whole else (), logprobs=tuple(float(entry["logprob"]) for entry in content)
+    )
 
 
 def reply_of(answers: Sequence[Answer]) -> Wire:
@@ -353,63 +348,110 @@ def chunks_of(reply: Wire) -> Iterator[Wire]:
 
 
 class Gathered:
-    """Chunks that went by, put together to the reply that they were."""
+    """Chunks that went by, put together to the reply that they were.
 
-    def __init__(self) -> None:
+    Pieces are joined when somebody wants to know: adding each to what is there would cost the square of their
+    number.
+    """
+
+    def __init__(self, *, n: int = 1) -> None:
+        self._n = n
         self._frame: Wire = {}
-        self._choices: dict[int, Wire] = {}
+        self._choices: dict[int, _Saying] = {}
         self.usage: Wire | None = None
 
     def take(self, chunk: Wire) -> None:
-        """One more chunk; `Unavailable` when it is none."""
+        """One more chunk; `Unavailable` when it is none, and then nothing of it is kept."""
         try:
-            for name, value in chunk.items():
-                if name not in ("choices", "usage", "object") and name not in self._frame:
-                    self._frame[name] = value
-            if chunk.get("usage"):
-                self.usage = chunk["usage"]
-            for choice in chunk.get("choices") or ():
-                self._choice(choice)
-        except (KeyError, TypeError, AttributeError, IndexError) as error:
-            raise Unavailable(f"it sent no chunk of a chat completion: {str(chunk)[:300]}") from error
+            choices = shape.choices(chunk, "delta") if chunk.get("choices") is not None else []
+            usage = shape.usage(chunk.get("usage"))
+            for place, choice in enumerate(choices):
+                self._may_go_on(choice, f"choices.{place}")
+        except shape.Misshapen as error:
+            raise Unavailable(
+                f"it sent no chunk of a chat completion ({error} is wrong): {str(chunk)[:300]}"
+            ) from error
+        for name, value in chunk.items():
+            if name not in ("choices", "usage", "object") and name not in self._frame:
+                self._frame[name] = value
+        self.usage = usage or self.usage
+        for choice in choices:
+            self._choices.setdefault(choice.get("index") or 0, _Saying()).take(choice)
 
-    def _choice(self, choice: Wire) -> None:
-        index = choice.get("index", 0)
-        fresh: Wire = {
-            "index": index,
-            "message": {"role": "assistant", "content": None},
-            "finish_reason": None,
-        }
-        kept = self._choices.setdefault(index, fresh)
-        if choice.get("finish_reason"):
-            kept["finish_reason"] = choice["finish_reason"]
-        content = (choice.get("logprobs") or {}).get("content")
-        if content:
-            kept.setdefault("logprobs", {"content": [], "refusal": None})["content"] += content
-        if choice.get("token_ids"):
-            kept.setdefault("token_ids", []).extend(choice["token_ids"])
-        message = kept["message"]
-        for name, value in (choice.get("delta") or {}).items():
-            if name == "tool_calls":
-                for call in value or ():
-                    _add_call(message.setdefault("tool_calls", []), call)
-            elif name != "role" and isinstance(value, str):
-                message[name] = (message.get(name) or "") + value
+    def _may_go_on(self, choice: Wire, where: str) -> None:
+        index = choice.get("index")
+        if not shape.count(index) or (index or 0) >= self._n:
+            raise shape.Misshapen(f"{where}.index")
+
+    @property
+    def answers(self) -> int:
+        """How many were begun."""
+        return len(self._choices)
 
     def reply(self) -> Wire:
         """What was said so far."""
-        choices = [self._choices[index] for index in sorted(self._choices)]
+        choices = [self._choices[index].choice(index) for index in sorted(self._choices)]
         usage = {} if self.usage is None else {"usage": self.usage}
         return {**self._frame, "object": "chat.completion", "choices": choices, **usage}
 
 
-def _add_call(calls: list[Wire], piece: Wire) -> None:
-    place = piece.get("index", max(0, len(calls) - 1))
-    while len(calls) <= place:
-        if len(calls) >= 128:
-            raise IndexError(place)
-        calls.append({"id": "", "type": "function", "function": {"name": "", "arguments": ""}})
-    call, inner = calls[place], piece.get("function") or {}
-    call["id"] = piece.get("id") or call["id"]
-    call["function"]["name"] += inner.get("name") or ""
-    call["function"]["arguments"] += inner.get("arguments") or ""
+@dataclass(slots=True)
+class _Saying:
+    """One answer that still grows."""
+
+    words: dict[str, list[str]] = field(default_factory=dict)  # by the field of the message
+    calls: list[_Calling] = field(default_factory=list)
+    numbered: dict[int | None, _Calling] = field(default_factory=dict)  # as the chunks number them
+    logprobs: list[Wire] = field(default_factory=list)
+    token_ids: list[Any] = field(default_factory=list)
+    finish: str | None = None
+
+    def take(self, choice: Wire) -> None:
+        self.finish = choice.get("finish_reason") or self.finish
+        self.logprobs += (choice.get("logprobs") or {}).get("content") or ()
+        if isinstance(choice.get("token_ids"), list):
+            self.token_ids += choice["token_ids"]
+        for name, value in (choice.get("delta") or {}).items():
+            if name == "tool_calls":
+                for piece in value or ():
+                    self._call(piece)
+            elif name == "content" and value is not None:
+                self.words.setdefault(name, []).append(words_of(value))
+            elif name != "role" and isinstance(value, str):
+                self.words.setdefault(name, []).append(value)
+
+    def _call(self, piece: Wire) -> None:
+        id, place, inner = piece.get("id") or "", piece.get("index"), piece.get("function") or {}
+        call = self.numbered.get(place)
+        # Some servers number every call 0, or not at all: an id that is new makes a call new.
+        if call is None or (id and call.id and id != call.id):
+            call = self.numbered[place] = _Calling()
+            self.calls.append(call)
+        call.id = id or call.id
+        call.name.append(inner.get("name") or "")
+        call.arguments.append(inner.get("arguments") or "")
+
+    def choice(self, index: int) -> Wire:
+        message: Wire = {"role": "assistant", "content": None}
+        message |= {name: "".join(pieces) for name, pieces in self.words.items()}
+        if self.calls:
+            message["tool_calls"] = [call.wire() for call in self.calls]
+        choice: Wire = {"index": index, "message": message, "finish_reason": self.finish}
+        if self.logprobs:
+            choice["logprobs"] = {"content": self.logprobs, "refusal": None}
+        if self.token_ids:
+            choice["token_ids"] = self.token_ids
+        return choice
+
+
+@dataclass(slots=True)
+class _Calling:
+    """One call of a tool that still grows."""
+
+    id: str = ""
+    name: list[str] = field(default_factory=list)
+    arguments: list[str] = field(default_factory=list)
+
+    def wire(self) -> Wire:
+        inner = {"name": "".join(self.name), "arguments": "".join(self.arguments)}
+        return {"id": self.id, "type": "function", "function": inner}

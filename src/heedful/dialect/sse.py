@@ -13,27 +13,38 @@ LONGEST = 16 << 20  # bytes of one event: whoever sends more does not mean well
 
 
 class Reader:
-    """Takes bytes as they come and gives the data of every event that is complete."""
+    """Takes bytes as they come and gives the data of every event that is complete.
+
+    Each byte is looked at once, however small the pieces of a large event are.
+    """
 
     def __init__(self, *, longest: int = LONGEST) -> None:
         self._longest = longest
-        self._rest = b""
+        self._rest = bytearray()
+        self._seen = 0  # bytes of the rest in which no event ends
+        self._carriage = False  # the last byte was a carriage return: it ended its line already
 
     def take(self, piece: bytes) -> list[bytes]:
-        text = self._rest + piece
-        if b"\r" in text:
-            if text.endswith(b"\r"):  # its line feed may be in the next piece
-                text, kept = text[:-1], b"\r"
-            else:
-                kept = b""
-            text = text.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        else:
-            kept = b""
-        *events, rest = text.split(b"\n\n")
-        self._rest = rest + kept
+        if self._carriage and piece:
+            piece, self._carriage = piece.removeprefix(b"\n"), False
+        if b"\r" in piece:
+            self._carriage = piece.endswith(b"\r")
+            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        self._rest += piece
+        events = self._ended()
         if len(self._rest) > self._longest:
             raise Unavailable(f"an event of the stream has more than {self._longest} bytes")
         return [data for event in events if (data := _data(event)) is not None]
+
+    def _ended(self) -> list[bytes]:
+        end = self._rest.rfind(b"\n\n", max(0, self._seen - 1))
+        if end < 0:
+            self._seen = len(self._rest)
+            return []
+        events = bytes(self._rest[:end]).split(b"\n\n")
+        del self._rest[: end + 2]
+        self._seen = len(self._rest)
+        return events
 
 
 def _data(event: bytes) -> bytes | None:

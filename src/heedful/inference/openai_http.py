@@ -10,17 +10,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import os
 import random
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import aiohttp
 import orjson
 from pydantic import BaseModel, ConfigDict, Field
 
-from heedful.dialect import chat, sse
+from heedful.dialect import chat, shape, sse
 from heedful.dialect.chat import Wire
 from heedful.domain.models import External, Policy
 from heedful.errors import Declined, HeedfulError, Misconfigured, TooFast, Unavailable
@@ -29,7 +32,10 @@ from heedful.inference.replicas import Replica, Replicas
 PASSING = frozenset({408, 409, 425, 429})  # and everything from 500 on: another time it may work
 OUR_FAULT = frozenset({401, 403})  # the key is ours, not the caller's
 LONGEST_WAIT = 2.0  # seconds that we wait ourselves when a server asks for a pause
+LONGEST_PAUSE = 3600.0  # seconds that we tell a client to wait, whatever a server says
+CONNECT_SECONDS = 5.0  # until a server that does not even take the call is given up for another
 WORDS = 300  # characters of what a server says that we repeat
+REASON = 2_000  # the same of its own reason for a refusal
 BROKEN = (aiohttp.ClientError, OSError, ValueError)
 CHAT = "chat/completions"
 
@@ -116,7 +122,7 @@ class OpenAIInference:
         wishes["stream_options"] = {**(asked.get("stream_options") or {}), "include_usage": True}
         body["stream"] = True
         started = time.monotonic()
-        async with self._answer(CHAT, body, wishes) as response:
+        async with self._answer(CHAT, body, wishes, late=math.inf) as response:
             reader, said, finished = sse.Reader(longest=self._settings.largest_answer), 0, False
             while piece := await self._piece(response, started):
                 said += len(piece)
@@ -165,22 +171,23 @@ class OpenAIInference:
                 raw = await self._read(response)
         except TimeoutError as error:
             raise self._late() from error
-        try:
-            return orjson.loads(raw)
-        except ValueError as error:
-            words = raw[:WORDS].decode(errors="replace")
-            raise Unavailable(f"upstream {self._name} sent no JSON: {words}") from error
+        return self._json(raw, "")
 
     @contextlib.asynccontextmanager
-    async def _answer(self, path: str, body: Wire, wishes: Wire) -> AsyncIterator[aiohttp.ClientResponse]:
-        """A response that says 200; whatever happens while it is read, nothing of it is left open."""
+    async def _answer(
+        self, path: str, body: Wire, wishes: Wire, *, late: float | None = None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """A response that says 200; whatever happens while it is read, nothing of it is left open.
+
+        `late` are the seconds after which it is the server's fault that nobody waits any longer.
+        """
         started = time.monotonic()
         try:
             async with asyncio.timeout(self._settings.timeout):
                 replica, response = await self._good(path, body, wishes)
         except TimeoutError as error:
             raise self._late() from error
-        with self._blamed(replica, started):
+        with self._blamed(replica, started, late=late):
             try:
                 yield response
             except BROKEN as error:
@@ -219,7 +226,9 @@ class OpenAIInference:
                 await asyncio.sleep(pause)
 
     @contextlib.contextmanager
-    def _blamed(self, replica: Replica, started: float, *, settled: bool = True) -> Iterator[None]:
+    def _blamed(
+        self, replica: Replica, started: float, *, settled: bool = True, late: float | None = None
+    ) -> Iterator[None]:
         """What comes of it goes on the server's account; a request that the server declines is none of it.
 
         `settled` says that the request is over when the block is, so that the server has one less to do.
@@ -233,7 +242,8 @@ class OpenAIInference:
             self._replicas.failed(replica, time.monotonic())
             raise
         except BaseException:  # cancelled: because it took too long, or because nobody waits any more
-            if time.monotonic() - started >= 0.9 * self._settings.timeout:
+            late = 0.9 * self._settings.timeout if late is None else late
+            if time.monotonic() - started >= late:
                 self._replicas.failed(replica, time.monotonic())
             else:
                 self._replicas.let_go(replica)
@@ -243,10 +253,21 @@ class OpenAIInference:
 
     async def _once(self, replica: Replica, path: str, body: Wire) -> aiohttp.ClientResponse:
         """One attempt."""
-        try:
-            response = await self._open().post(f"{replica.url}/{path}", data=orjson.dumps(body))
-        except BROKEN as error:
-            raise Unavailable(f"upstream {self._name} does not answer: {error!r}") from error
+        said = orjson.dumps(body)
+        while True:
+            way = _Way()
+            try:
+                response = await self._open().post(
+                    f"{replica.url}/{path}",
+                    data=said,
+                    allow_redirects=False,  # what an agent says goes to the servers of the settings only
+                    trace_request_ctx=way,
+                )
+                break
+            except BROKEN as error:
+                # A server may close what lies idle, and that can cross our request: it says nothing about the server.
+                if not (way.used_before and isinstance(error, aiohttp.ClientConnectionError)):
+                    raise Unavailable(f"upstream {self._name} does not answer: {error!r}") from error
         if response.status == 200:
             return response
         try:
@@ -259,15 +280,22 @@ class OpenAIInference:
 
     def _failure(self, response: aiohttp.ClientResponse, words: str) -> HeedfulError:
         status, said = response.status, _said(words)
-        told = f"upstream {self._name} says {status}: {said.get('message') or words[:WORDS]}"
+        told = (
+            f"upstream {self._name} says {status}: {str(said.get('message') or '')[:REASON] or words[:WORDS]}"
+        )
         if status == 429:
             return TooFast(told, retry_after=_pause(response.headers) or 1.0)
         if status in PASSING or status >= 500 or status < 400:
             return Unavailable(told)
         if status in OUR_FAULT:
             return Unavailable(f"{told} (its key comes from {self._settings.key_from or 'nowhere'})")
-        code = said.get("code")
-        return Declined(told, status=status, field=said.get("param"), code=str(code) if code else None)
+        param, code = said.get("param"), said.get("code")
+        return Declined(
+            told,
+            status=status,
+            field=param[:WORDS] if isinstance(param, str) else None,
+            code=str(code)[:WORDS] if code else None,
+        )
 
     def _unwanted(self, body: Wire) -> set[str]:
         return self._refused.get(str(body.get("model")), set())
@@ -292,24 +320,37 @@ class OpenAIInference:
         """The next bytes of a stream; empty at its end."""
         left = self._settings.stream_seconds - (time.monotonic() - started)
         try:
-            async with asyncio.timeout(max(0.0, min(self._settings.timeout, left))):
+            async with asyncio.timeout(min(self._settings.timeout, left)):
                 return await response.content.readany()
         except TimeoutError as error:
+            if left <= self._settings.timeout:
+                whole = self._settings.stream_seconds
+                raise Unavailable(
+                    f"upstream {self._name} did not end its stream within {whole:g} s"
+                ) from error
             raise self._late() from error
         except BROKEN as error:
             raise Unavailable(f"upstream {self._name} cut its stream off: {error!r}") from error
 
     def _chunk(self, data: bytes) -> Wire:
-        try:
-            chunk = orjson.loads(data)
-        except ValueError as error:
-            words = data[:WORDS].decode(errors="replace")
-            raise Unavailable(f"upstream {self._name} sent no JSON in its stream: {words}") from error
+        chunk = self._json(data, " in its stream")
         if not isinstance(chunk, dict):
             raise Unavailable(f"upstream {self._name} sent no chunk: {str(chunk)[:WORDS]}")
         if chunk.get("error"):
             raise Unavailable(f"upstream {self._name} failed: {str(chunk['error'])[:WORDS]}")
         return chunk
+
+    def _json(self, raw: bytes, where: str) -> Any:
+        try:
+            value = orjson.loads(raw)
+        except ValueError as error:
+            words = raw[:WORDS].decode(errors="replace")
+            raise Unavailable(f"upstream {self._name} sent no JSON{where}: {words}") from error
+        if raw.count(b"[") + raw.count(b"{") > shape.DEEPEST and not shape.flat(value):
+            raise Unavailable(
+                f"upstream {self._name} sent JSON{where} that is nested too deep to be passed on"
+            )
+        return value
 
     # -- the connection ----------------------------------------------------------------------------------
 
@@ -333,10 +374,31 @@ class OpenAIInference:
             self._session = aiohttp.ClientSession(
                 headers=headers,
                 connector=aiohttp.TCPConnector(limit=self._settings.connections),
-                timeout=aiohttp.ClientTimeout(total=None),  # ours are around everything
+                timeout=aiohttp.ClientTimeout(  # ours are around everything; this one leaves time for another server
+                    total=None, sock_connect=min(CONNECT_SECONDS, self._settings.timeout / 2)
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=[_tracing()],
             )
         return self._session
+
+
+@dataclass(slots=True)
+class _Way:
+    """The connection that a request went over."""
+
+    used_before: bool = False
+
+
+def _tracing() -> aiohttp.TraceConfig:
+    """Each request's `_Way` is told what became of it."""
+    tracing = aiohttp.TraceConfig()
+
+    async def used_before(session: aiohttp.ClientSession, context: SimpleNamespace, _: object) -> None:
+        context.trace_request_ctx.used_before = True
+
+    tracing.on_connection_reuseconn.append(used_before)
+    return tracing
 
 
 def _external(policy: Policy) -> External:
@@ -375,5 +437,6 @@ def _pause(headers: Mapping[str, str]) -> float:
     """Seconds that a server asks us to wait; 0 when it does not say."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         with contextlib.suppress(KeyError, ValueError):
-            return max(0.0, float(headers[name]) * unit)
+            seconds = float(headers[name]) * unit
+            return min(max(0.0, seconds), LONGEST_PAUSE) if seconds == seconds else 0.0
     return 0.0

@@ -15,7 +15,7 @@ OPENS_AFTER = 5  # failures in a row
 LEFT_ALONE = 5.0  # seconds
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Replica:
     url: str
     asked: int = 0  # requests that wait for it now
@@ -23,8 +23,13 @@ class Replica:
     closed_until: float = 0.0  # not asked before, unless there is no other
     trying: bool = False  # one request finds out whether it works again
 
+    @property
+    def works(self) -> bool:
+        """As far as we know."""
+        return self.failures < OPENS_AFTER
+
     def may_be_asked(self, now: float) -> bool:
-        return self.failures < OPENS_AFTER or (now >= self.closed_until and not self.trying)
+        return self.works or (now >= self.closed_until and not self.trying)
 
 
 @dataclass(slots=True)
@@ -47,7 +52,7 @@ class Replicas:
         place = self._turn % len(fresh)
         chosen = min((*fresh[place:], *fresh[:place]), key=lambda one: one.asked)
         chosen.asked += 1
-        chosen.trying = chosen.failures >= OPENS_AFTER
+        chosen.trying = not chosen.works
         return chosen
 
     def worked(self, replica: Replica) -> None:
@@ -58,7 +63,7 @@ class Replicas:
         replica.asked -= 1
         replica.failures += 1
         replica.trying = False
-        if replica.failures >= OPENS_AFTER:
+        if not replica.works:
             replica.closed_until = now + LEFT_ALONE
 
     def let_go(self, replica: Replica) -> None:

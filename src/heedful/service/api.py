@@ -137,6 +137,7 @@ def build(
         hot=(*gateway.routes(), *ingest.routes(), *traces.routes(parts)),
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
+        unread_seconds=settings.server.unread_seconds,
         requests_per_second=settings.server.requests_per_second,
     )
     return app

@@ -34,6 +34,7 @@ log = logging.getLogger("heedful.access")
 PRIVATE = ("/v1/", "/e/", "/metrics")  # what needs a caller; a console brings sessions of its own
 WIDGETS = "/v1/feedback"  # the one address that web pages of others may call
 JSON = ("content-type", "application/json")
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,7 @@ class Front:
         hot: Iterable[HotRoute],
         body_limit: int,
         body_seconds: float,
+        unread_seconds: float,
         requests_per_second: float,
     ) -> None:
         self._app = app
@@ -104,6 +106,7 @@ class Front:
         self._buckets = Buckets(requests_per_second)
         self._body_limit = body_limit
         self._body_seconds = body_seconds
+        self._unread_seconds = unread_seconds
         routes = list(hot)
         self._exact = {(route.method, route.path): route for route in routes if route.pattern is None}
         self._patterns = [route for route in routes if route.pattern is not None]
@@ -124,8 +127,6 @@ class Front:
             await visit.respond(errors.answer(error), receive)
         except Exception:
             log.exception("request failed", extra={"method": scope["method"], "path": scope["path"]})
-            if visit.status == 500:  # it was said already
-                return
             if visit.status:
                 raise
             await visit.respond(errors.unforeseen(), receive)
@@ -147,7 +148,7 @@ class Front:
             if caller.key is not None:
                 self._buckets.take(caller.key, caller.limits.requests_per_second)
         announced = headers.get("content-length", "")
-        if announced.isdigit() and int(announced) > self._body_limit:
+        if announced.isdecimal() and int(announced) > self._body_limit:
             raise self._too_large()
         found = self._hot(scope["method"], path)
         if found is None:
@@ -159,7 +160,7 @@ class Front:
         require(visit.caller, route.action)
         body = await self._read(receive)
         reply = await route.handler(Arrival(visit.caller, path, headers, params, body, receive))
-        await visit.reply(reply)
+        await visit.reply(reply, self._unread_seconds)
 
     def _hot(self, method: str, path: str) -> tuple[HotRoute, Mapping[str, str]] | None:
         exact = self._exact.get((method, path))
@@ -173,41 +174,36 @@ class Front:
         return None
 
     async def _read(self, receive: Receive) -> bytes:
-        message = await receive()
-        if not message.get("more_body"):
-            body: bytes = message.get("body", b"")
-            if len(body) > self._body_limit:  # in one piece, and without having said how long it is
-                raise self._too_large()
-            return body
-        try:
-            async with asyncio.timeout(self._body_seconds):
-                return await self._read_on(message, receive)
-        except TimeoutError as error:
-            raise TooSlow(f"the body did not come within {self._body_seconds:g} s: send it again") from error
-
-    async def _read_on(self, message: Message, receive: Receive) -> bytes:
-        pieces, got = [], 0
+        counted = self._counted(receive)
+        pieces: list[bytes] = []
         while True:
+            message = await counted()
             if message["type"] == "http.disconnect":
                 raise InvalidInput("the sender went away in the middle of the body")
-            pieces.append(message.get("body", b""))
-            got += len(pieces[-1])
-            if got > self._body_limit:
-                raise self._too_large()
+            body: bytes = message.get("body", b"")
             if not message.get("more_body"):
-                return b"".join(pieces)
-            message = await receive()
+                return b"".join((*pieces, body)) if pieces else body
+            pieces.append(body)
 
     def _counted(self, receive: Receive) -> Receive:
-        got = 0
+        """`receive`, as long as the body is not too large and comes in time."""
+        got, whole, until = 0, False, asyncio.get_running_loop().time() + self._body_seconds
 
         async def counted() -> Message:
-            nonlocal got
-            message = await receive()
-            if message["type"] == "http.request":
-                got += len(message.get("body", b""))
-                if got > self._body_limit:
-                    raise self._too_large()
+            nonlocal got, whole
+            if whole:  # from here on it only says when the sender has gone
+                return await receive()
+            try:
+                async with asyncio.timeout_at(until):
+                    message = await receive()
+            except TimeoutError as error:
+                raise TooSlow(
+                    f"the body did not come within {self._body_seconds:g} s: send it again"
+                ) from error
+            got += len(message.get("body", b""))
+            if got > self._body_limit:
+                raise self._too_large()
+            whole = not message.get("more_body")
             return message
 
         return counted
@@ -226,7 +222,10 @@ class Front:
     def _note(self, visit: _Visit, seconds: float) -> None:
         scope, caller = visit.scope, visit.caller
         route = visit.route or scope["state"].get("route", "other")
-        self._metrics.request(scope["method"], route, visit.status, seconds)
+        method = (
+            scope["method"] if scope["method"] in METHODS else "other"
+        )  # a caller can make up as many as it likes
+        self._metrics.request(method, route, visit.status, seconds)
         if log.isEnabledFor(logging.INFO):
             log.info(
                 "request",
@@ -264,7 +263,7 @@ class _Visit:
     async def respond(self, response: Response, receive: Receive) -> None:
         await response(self.scope, receive, self.send)
 
-    async def reply(self, reply: Reply) -> None:
+    async def reply(self, reply: Reply, unread_seconds: float) -> None:
         headers = [(name.encode(), value.encode("latin-1")) for name, value in reply.headers]
         start: dict[str, Any] = {"type": "http.response.start", "status": reply.status, "headers": headers}
         if isinstance(reply.body, bytes):
@@ -275,7 +274,13 @@ class _Visit:
         async with contextlib.aclosing(reply.body) as pieces:
             await self.send(start)
             async for piece in pieces:
-                await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                try:
+                    async with asyncio.timeout(unread_seconds):
+                        await self._send({"type": "http.response.body", "body": piece, "more_body": True})
+                except TimeoutError as error:
+                    raise TooSlow(
+                        f"nobody took the next piece of the answer within {unread_seconds:g} s"
+                    ) from error
             await self._send({"type": "http.response.body", "body": b""})
 
     def _ours(self) -> list[tuple[bytes, bytes]]:

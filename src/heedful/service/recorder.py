@@ -95,6 +95,7 @@ class Recorder:
             )
             return None
         entry = replace(entry, number=number)
+        entry.stored.set_running_or_notify_cancel()  # who waits may go away: the turn is stored all the same
         with self._changed:
             self._waiting.append(entry)
             self._kept += 1
@@ -156,12 +157,21 @@ class Recorder:
                     for turn in entry.turns:
                         self._fresh.pop((entry.tenant, turn.id), None)
                 self._stored += len(entries)
+                # Earlier processes' come first: with the first of our own, the last of theirs is stored.
+                left = bool(self._waiting) and self._waiting[0].number == 0
                 self._changed.notify_all()
-            self._parts.journal.done(entries[-1].number)
-            if not any(entry.number == 0 for entry in self._waiting):
-                self._parts.journal.forget_left()
+            self._let_go(entries[-1].number, left=left)
             for entry in entries:
                 entry.stored.set_result(None)
+
+    def _let_go(self, number: int, *, left: bool) -> None:
+        """What is stored need not be in the journal. Where it cannot be let go of, it is stored again, as the same."""
+        try:
+            self._parts.journal.done(number)
+            if not left:
+                self._parts.journal.forget_left()
+        except OSError as error:
+            log.warning("the journal keeps what is stored", extra={"reason": str(error)})
 
     def _next(self) -> list[Entry]:
         with self._changed:
@@ -175,7 +185,7 @@ class Recorder:
             try:
                 self._once(entries)
                 return True
-            except (Busy, Unavailable) as error:
+            except Exception as error:  # noqa: BLE001  this thread must not end: the journal would fill up
                 log.warning("turns wait for the store", extra={"entries": len(entries), "reason": str(error)})
                 if self._closing:
                     return False

@@ -17,8 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
+from typing import Self
 
-from heedful.errors import Busy, Misconfigured, Unavailable
+from heedful.errors import Busy, InvalidInput, Misconfigured, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -38,23 +39,28 @@ class Journal:
     One process has a directory. `append` and `done` may be called from different threads.
     """
 
-    def __init__(self, directory: Path, *, most_bytes: int = 256 << 20) -> None:
+    def __init__(
+        self, directory: Path, *, most_bytes: int = 256 << 20, segment_bytes: int = SEGMENT_BYTES
+    ) -> None:
         self._directory = directory
         self._most = most_bytes
         self._changing = RLock()
         self._lock: int | None = None  # held from the first use on
         self._left: list[Path] = []
         self._next_file = 1
+        self._segment_bytes = segment_bytes
         self._segments: deque[_Segment] = deque()
         self._file: int | None = None
+        self._torn = False  # the last line in it is not whole
         self._count = 0
+        self._left_bytes = 0
         self._bytes = 0  # of what is not done, and what stands in the same files
 
-    def _own(self) -> None:
+    def own(self) -> Self:
         """This process is the one that has the directory, and knows what an earlier one left in it."""
         with self._changing:
             if self._lock is not None:
-                return
+                return self
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             lock = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             try:
@@ -69,6 +75,9 @@ class Journal:
             self._left = sorted(self._directory.glob("*.log"))
             numbers = (int(path.stem) for path in self._left if path.stem.isdigit())
             self._next_file = 1 + max(numbers, default=0)
+            self._left_bytes = sum(path.stat().st_size for path in self._left)
+            self._bytes += self._left_bytes
+            return self
 
     @property
     def size(self) -> int:
@@ -80,19 +89,21 @@ class Journal:
 
         Raises `Busy` when as much as may wait is waiting, `Unavailable` when the disk does not take it.
         """
+        if b"\n" in line:
+            raise InvalidInput("a line of the journal has no line break")
         whole = b"%08x %s\n" % (zlib.crc32(line), line)
         if self._lock is None:
-            self._own()
+            self.own()
         with self._changing:
             if self._bytes + len(whole) > self._most and self._bytes:
                 raise Busy(f"{self._bytes >> 20} MiB of turns wait to be stored: send this again soon")
             try:
-                if self._file is None or self._segments[-1].bytes >= SEGMENT_BYTES:
+                if self._torn or self._file is None or self._segments[-1].bytes >= self._segment_bytes:
                     self._begin()
                 assert self._file is not None
                 if os.write(self._file, whole) < len(whole):
-                    # A full disk takes a part. That part is no line, and is skipped when lines are read.
-                    os.write(self._file, b"\n")
+                    # A full disk takes a part. What is written behind that part could not be read: a new file.
+                    self._torn = True
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             except OSError as error:
                 raise Unavailable(f"the journal in {self._directory} takes no more: {error}") from error
@@ -107,7 +118,7 @@ class Journal:
         file = os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         if self._file is not None:
             os.close(self._file)
-        self._file = file
+        self._file, self._torn = file, False
         self._next_file += 1
         self._segments.append(_Segment(path, self._count, 0))
 
@@ -120,14 +131,15 @@ class Journal:
                 segment.path.unlink(missing_ok=True)
             if self._file is not None and self._count <= number and self._segments[0].bytes:
                 os.ftruncate(self._file, 0)
+                self._torn = False
                 self._bytes -= self._segments[0].bytes
                 self._segments[0].bytes = 0
 
     def left(self) -> Iterator[bytes]:
         """Lines that an earlier process did not get into the store, oldest first."""
-        self._own()
+        self.own()
         for path in self._left:
-            for line in path.read_bytes().splitlines():
+            for line in path.read_bytes().split(b"\n"):
                 sum, _, rest = line.partition(b" ")
                 if sum == b"%08x" % zlib.crc32(rest):
                     yield rest
@@ -136,9 +148,11 @@ class Journal:
 
     def forget_left(self) -> None:
         """They are in the store now."""
-        for path in self._left:
-            path.unlink(missing_ok=True)
-        self._left = []
+        with self._changing:
+            for path in self._left:
+                path.unlink(missing_ok=True)
+            self._bytes -= self._left_bytes
+            self._left, self._left_bytes = [], 0
 
     def close(self) -> None:
         if self._file is not None:

@@ -51,7 +51,7 @@ class Asked:
     episode: EpisodeId
     named: bool  # the episode may be there already
     fingerprint: bytes  # of everything that came
-    retry: bool  # the client says that it asks again
+    attempt: int  # the client's own count of its attempts, from 0
     metadata: Mapping[str, str]
     parent: TurnId | None = None  # the turn that it goes on from
     to: str | None = None  # whom an answer is for that calls no tools
@@ -104,7 +104,7 @@ def understood(
         episode=EpisodeId(named or parts.mint("episode")),
         named=named is not None,
         fingerprint=_fingerprint(arrival),
-        retry=arrival.headers.get(RETRY, "0") not in ("", "0"),
+        attempt=_attempt(arrival.headers.get(RETRY, "")),
         metadata={**_metadata(sent.get("metadata") or {}), **noted},
         parent=None if parent is None else TurnId(parent),
         to=context.to,
@@ -142,6 +142,10 @@ def context_of(arrival: Arrival, sent: Mapping[str, Any]) -> TurnContext:
 
 
 NOWHERE = TurnContext()
+
+
+def _attempt(said: str) -> int:
+    return int(said) if said.isdecimal() and len(said) < 10 else 0
 
 
 def _fingerprint(arrival: Arrival) -> bytes:

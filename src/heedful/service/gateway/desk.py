@@ -35,7 +35,7 @@ from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
 from heedful.service.gateway.noticing import Noticing
 from heedful.service.gateway.placing import Placing
-from heedful.service.gateway.repeats import Repeats
+from heedful.service.gateway.repeats import Attempt, Repeats
 from heedful.service.gateway.spending import Spending
 from heedful.service.gateway.turns import First
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
@@ -47,22 +47,20 @@ log = logging.getLogger("heedful.gateway")
 
 EVENTS = ("content-type", "text/event-stream; charset=utf-8")
 CHAT = AsChat()
-LEFT = Reply(499, b"")  # for the metrics, as nginx says it: nobody is there to read it
 INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers nor bodies
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """An answer on record. Thousands are remembered for a while, so that they are kept as bytes: what holds many
-    objects makes the collector of garbage slow for everybody."""
+    """An answer on record."""
 
     first: First
-    reply: bytes  # as it came, JSON
+    reply: Wire
     recorded: bool = True
 
     @classmethod
     def of(cls, first: Turn, reply: Wire, *, recorded: bool = True) -> Answered:
-        return cls(First.of(first), orjson.dumps(reply), recorded)
+        return cls(First.of(first), reply, recorded)
 
 
 class Gateway:
@@ -79,7 +77,7 @@ class Gateway:
         self._settings = settings
         self._prices = prices  # by upstream, by model
         self._recorder = service.recorder
-        self._repeats: Repeats[Answered] = Repeats()
+        self._repeats = Repeats()
         self._memory = Memory()
         self._spending = Spending(service.parts)
         self._placing = Placing()
@@ -176,10 +174,18 @@ class Gateway:
     async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
         asked = self._placing.placed(asked)
         # What guards must see whole, or was answered before, is streamed when it is there.
-        if asked.stream and not (asked.retry or asked.context.turn or self._guarding.on):
-            return await self._streamed(asked, arrival, voice)
-        answered = await self._repeats.once(asked, lambda: self._answered(asked, voice.kind))
-        return self._whole(asked, answered, voice)
+        if asked.stream and not (asked.attempt or asked.context.turn or self._guarding.on):
+            attempt = self._repeats.begin(asked)
+            try:
+                return await self._streamed(asked, arrival, voice, attempt)
+            except BaseException:
+                self._repeats.lost(attempt)
+                raise
+
+        async def answer() -> Reply:
+            return await self._whole(asked, await self._answered(asked, voice.kind), voice)
+
+        return await self._repeats.once(asked, answer)
 
     async def _answered(self, asked: Asked, kind: str) -> Answered:
         before = await self._before(asked)
@@ -210,32 +216,39 @@ class Gateway:
             instead = _or_fallback(found, error)
             return instead, await self._parts.inference.chat(instead.policy, request)
 
-    def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
+    async def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
         first = answered.first
         headers = (*_named(first.id, first.policy, first.episode), *_unrecorded(answered.recorded))
         if asked.stream:  # it was streamed before: this time it comes at once
-            pieces = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
-            return Reply(200, pieces, (EVENTS, *headers))
-        return Reply(
-            200, orjson.dumps(voice.whole(asked, first, orjson.loads(answered.reply))), (JSON, *headers)
-        )
+            events = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
+            return Reply(200, b"".join([event async for event in events]), (EVENTS, *headers))
+        return Reply(200, orjson.dumps(voice.whole(asked, first, answered.reply)), (JSON, *headers))
 
-    async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
+    async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice, attempt: Attempt) -> Reply:
         await self._ready(asked)
         began, drawn, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
-        opened = await streams.unless_gone(self._opened(drawn, asked.chat), arrival.gone)
-        if opened is None:  # nobody saw anything, so nothing was said: whoever asks again begins anew
-            return LEFT
-        found, head, rest = opened
+        found, head, rest = await self._opened(drawn, asked.chat)
+        good = False
 
         async def kept(reply: Wire, ended: str | None) -> None:
+            nonlocal good
             made = await self._turns(asked, found, reply, id, time.perf_counter() - began)
             await self._kept(asked, [replace(turn, finish=ended) if ended else turn for turn in made])
+            good = ended is None
 
         created = self._parts.clock.now().timestamp()
         chunks = streams.relayed(asked, id, self._parts.config, created, head, rest, kept)
-        pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone)
-        return Reply(200, pieces, (EVENTS, *_named(id, found.policy.id, asked.episode)))
+        headers = (EVENTS, *_named(id, found.policy.id, asked.episode))
+
+        def over(said: list[bytes]) -> None:
+            """Nobody asks again for a stream that began to come: only who left before that."""
+            if said and good:
+                self._repeats.answered(attempt, Reply(200, b"".join(said), headers))
+            else:
+                self._repeats.lost(attempt)
+
+        pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone, over)
+        return Reply(200, pieces, headers)
 
     async def _opened(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire, streams.Chunks]:
         """The policy's stream with its first chunk, or its fallback's when its server is away."""
@@ -367,7 +380,7 @@ def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
 async def _again(asked: Asked, answered: Answered) -> AsyncGenerator[Wire, None]:
     """The chunks of what was answered before."""
     first = answered.first
-    *said, usage = chat.chunks_of(turns.completion(asked, first, orjson.loads(answered.reply)))
+    *said, usage = chat.chunks_of(turns.completion(asked, first, answered.reply))
     for chunk in said:
         for choice in chunk["choices"]:
             choice["turn"] = turns.turn_id(first.id, choice["index"])

@@ -60,7 +60,7 @@ class Guarding:
         rulings: list[Ruling] = []
         choices: list[Wire] = []
         for choice in reply["choices"]:
-            said = choice["message"].get("content") or ""
+            said = chat.words_of(choice["message"].get("content"))
             passed = await self._through(asked, messages, said, said)
             rulings += passed.rulings
             choices.append(choice if passed.text == said else _instead(choice, passed.text))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
 from heedful.dialect.chat import Gathered, Wire
 from heedful.domain.ids import TurnId
@@ -20,7 +20,6 @@ from heedful.service.gateway.turns import turn_id
 Kept = Callable[[Wire, str | None], Awaitable[None]]  # what was said, and how it ended when not by itself
 Chunks = AsyncGenerator[Wire, None]
 Gone = Callable[[], Coroutine[Any, Any, None]]  # returns when the client does not wait any longer
-T = TypeVar("T")
 
 
 async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
@@ -34,23 +33,11 @@ async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
         raise
 
 
-async def unless_gone(waited: Coroutine[Any, Any, T], gone: Gone) -> T | None:
-    """What is waited for; None when whoever wants it has gone before it came, and nobody waits any longer."""
-    waiting, leaving = asyncio.ensure_future(waited), asyncio.ensure_future(gone())
-    try:
-        await asyncio.wait((waiting, leaving), return_when=asyncio.FIRST_COMPLETED)
-        return waiting.result() if waiting.done() else None
-    finally:
-        leaving.cancel()
-        if waiting.cancel():
-            await asyncio.wait((waiting,))
-
-
 async def relayed(
     asked: Asked, first: TurnId, config: str, created: float, head: Wire, rest: Chunks, kept: Kept
 ) -> AsyncGenerator[Wire, None]:
     """The chunks as the client gets them. The turn is kept by `kept`, once, however it ends."""
-    gathered, frame = Gathered(), _frame(asked, first, config, created)
+    gathered, frame = Gathered(n=asked.n), _frame(asked, first, config, created)
     ended: str | None = "cancelled"
     try:
         async for chunk in _from(head, rest):
@@ -78,9 +65,10 @@ async def _from(head: Wire, rest: Chunks) -> AsyncIterator[Wire]:
 
 
 def _whole(gathered: Gathered, n: int) -> None:
-    got = len(gathered.reply()["choices"])
-    if got != n:
-        raise Unavailable(f"the policy's server sent {got} answers, {n} were asked for: does it know `n`?")
+    if gathered.answers != n:
+        raise Unavailable(
+            f"the policy's server sent {gathered.answers} answers, {n} were asked for: does it know `n`?"
+        )
 
 
 def _frame(asked: Asked, first: TurnId, config: str, created: float) -> Wire:
@@ -100,7 +88,8 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
     """The chunk under our ids, without what only we wanted to know."""
     choices: list[dict[str, Any]] = []
     for choice in chunk["choices"]:
-        shown = {**choice, "turn": turn_id(first, choice.get("index", 0))}
+        index = choice.get("index") or 0
+        shown = {**choice, "index": index, "turn": turn_id(first, index)}
         if not asked.chat.get("logprobs"):
             shown["logprobs"] = None
         if not asked.chat.get("return_token_ids"):
@@ -110,14 +99,44 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
     return {**rest, **frame, "choices": choices}
 
 
-async def until_gone(pieces: AsyncGenerator[bytes, None], gone: Gone) -> AsyncGenerator[bytes, None]:
-    """The pieces, until whoever wants them goes away: a server is not asked on for nobody."""
-    leaving = asyncio.ensure_future(gone())
+async def until_gone(
+    pieces: AsyncGenerator[bytes, None],
+    gone: Gone,
+    over: Callable[[list[bytes]], None],
+) -> AsyncGenerator[bytes, None]:
+    """The pieces, until whoever wants them goes away: a server is not asked on for nobody.
+
+    Who has gone before anything was sent may have lost patience and ask again: then the stream goes on, and
+    `over` is told all that it said. Otherwise `over` is told nothing.
+    """
+    here, leaving = asyncio.current_task(), asyncio.ensure_future(gone())
+    waiting = False
+
+    def leave(_: object) -> None:
+        if waiting and here is not None:
+            here.cancel()
+
+    said: list[bytes] = []
     try:
         async with contextlib.aclosing(pieces):
-            async for piece in pieces:
-                if leaving.done():
+            await asyncio.sleep(0)  # those who have gone already are known to have
+            if leaving.done():
+                said = [piece async for piece in pieces]
+                return
+            leaving.add_done_callback(leave)
+            while not leaving.done():
+                waiting = True
+                try:
+                    piece = await anext(pieces, None)
+                except asyncio.CancelledError:
+                    if here is None or not leaving.done() or here.uncancel() > 0:
+                        raise
+                    return
+                finally:
+                    waiting = False
+                if piece is None:
                     return
                 yield piece
     finally:
         leaving.cancel()
+        over(said)
