@@ -49,6 +49,9 @@ class Repeats:
         self._order: deque[Attempt] = deque()  # oldest first
         self._bytes = 0
 
+    def __len__(self) -> int:
+        return len(self._order)
+
     @property
     def bytes(self) -> int:
         """Of the answers that are remembered."""
