@@ -446,13 +446,13 @@ def test_a_chunk_of_ten_megabytes_goes_through_and_leaves_nothing_behind(house: 
     server.behave = says(said)
     sizes = []
     with house.asking(server, timeout=10.0, stream_seconds=10.0):
-        for _ in range(4):
+        for _ in range(10):
             answer = house.ask(stream=True)
             assert len(events_of(answer)[0]["choices"][0]["delta"]["content"]) == 10_000_000
             house.app.state.service.recorder.settle()
             del answer
             sizes.append(resident())
-    assert sizes[-1] - sizes[1] < 40 << 20  # the allocator's own habits
+    assert min(sizes[5:]) - min(sizes[:5]) < 50 << 20  # the allocator gives back when it likes
 
 
 def resident() -> int:
