@@ -446,13 +446,14 @@ def test_a_chunk_of_ten_megabytes_goes_through_and_leaves_nothing_behind(house: 
     server.behave = says(said)
     sizes = []
     with house.asking(server, timeout=10.0, stream_seconds=10.0):
-        for _ in range(10):
+        for _ in range(14):
             answer = house.ask(stream=True)
             assert len(events_of(answer)[0]["choices"][0]["delta"]["content"]) == 10_000_000
             house.app.state.service.recorder.settle()
             del answer
             sizes.append(resident())
-    assert min(sizes[5:]) - min(sizes[:5]) < 50 << 20  # the allocator gives back when it likes
+    # First the database's page cache fills, and the allocator gives back when it likes.
+    assert min(sizes[10:]) - min(sizes[6:10]) < 50 << 20
 
 
 def resident() -> int:
