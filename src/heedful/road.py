@@ -444,6 +444,26 @@ def replay(
     return results
 
 
+def replay_turns(
+    parts: Parts,
+    tenant: TenantId,
+    id: DeadLetterId,
+    turns: Sequence[Turn],
+    episodes: Sequence[Episode],
+    *,
+    actor: str,
+) -> None:
+    """Answers that the store did not take are offered to it once more; when it takes them the letter is gone."""
+    letter = _get(parts, DeadLetter, tenant, id)
+    begun = parts.store.get_many(Episode, tenant, [one.id for one in episodes])
+    try:
+        keep(parts, turns, episodes=[one for one in episodes if one.id not in begun]).result()
+    except HeedfulError as error:
+        _again(parts, letter, str(error))
+        raise
+    _purge(parts, letter, actor=actor, verb="dead_letter.replayed")
+
+
 def purge(parts: Parts, tenant: TenantId, id: DeadLetterId, *, actor: str) -> DeadLetter:
     """A dead letter is thrown away, and the audit log says by whom."""
     letter = _get(parts, DeadLetter, tenant, id)

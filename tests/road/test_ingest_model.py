@@ -47,7 +47,7 @@ sendings = st.lists(thumbs | pairs | bad, min_size=1, max_size=4)
 names = st.sampled_from([None, "helpful"])
 
 
-def feedback(kind: str, id: str, target: Any, up: bool, episode: str | None, name: str | None) -> Feedback:
+def feedback(kind: str, id: str, target: Any, up: bool, episode: str | None, *, name: str | None) -> Feedback:
     """One of few pieces, so that ids meet again with the same and with other words."""
     given: dict[str, Any] = {"id": FeedbackId(id), "at": NOW, "by": "ada"}
     if kind == "choice":

@@ -18,9 +18,10 @@ from threading import Condition, Thread
 import orjson
 
 from heedful import road
+from heedful.domain.access import OPERATOR
 from heedful.domain.episode import Episode, Turn
 from heedful.domain.ids import EpisodeId, TenantId, TurnId
-from heedful.errors import Busy, Unavailable
+from heedful.errors import Busy, Corrupt, HeedfulError, Unavailable
 from heedful.road import Parts
 from heedful.service.metrics import Metrics
 from heedful.settings import GatewaySettings
@@ -31,6 +32,7 @@ log = logging.getLogger("heedful.gateway")
 TOGETHER = 256  # entries in one commit
 AGAIN_SECONDS = (0.05, 2.0)  # first and longest pause while the store is away
 SETTLE_SECONDS = 10.0
+JOURNAL = "journal"  # the origin of dead letters that hold a line of it
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,14 @@ class Entry:
 
     @classmethod
     def of_line(cls, line: bytes) -> Entry:
-        said = orjson.loads(line)
-        turns = tuple(codec.decode(Turn, orjson.dumps(one)) for one in said["turns"])
-        episode = said["episode"] and codec.decode(Episode, orjson.dumps(said["episode"]))
-        return cls(turns[0].tenant, turns, episode)
+        """`Corrupt` when it is not what `line` writes: an older version may have written it."""
+        try:
+            said = orjson.loads(line)
+            turns = tuple(codec.decode(Turn, orjson.dumps(one)) for one in said["turns"])
+            episode = said["episode"] and codec.decode(Episode, orjson.dumps(said["episode"]))
+            return cls(turns[0].tenant, turns, episode)
+        except (ValueError, KeyError, TypeError, IndexError) as error:
+            raise Corrupt(f"a line of the journal does not read: {error!r}") from error
 
 
 class Recorder:
@@ -126,8 +132,11 @@ class Recorder:
         with self._changed:
             self._closing = False
             for line in self._parts.journal.left():
-                self._waiting.append(Entry.of_line(line))
-                self._kept += 1
+                try:
+                    self._waiting.append(Entry.of_line(line))
+                    self._kept += 1
+                except Corrupt as error:
+                    self._bury(OPERATOR, line, error)
             if self._kept:
                 log.warning("turns of an earlier process are being stored", extra={"entries": self._kept})
             self._start()
@@ -230,5 +239,15 @@ class Recorder:
                 raise
             except Exception as error:  # noqa: BLE001  it is logged below, and must not end this thread
                 refused = error
-        # The same id, used by two gateways at once for different answers: the first one counts.
-        log.error("a turn could not be stored", extra={"turn": entry.turns[0].id, "reason": str(refused)})
+        # Such as the same id, used by two gateways at once for different answers: the first one counts.
+        self._bury(entry.tenant, entry.line(), refused)
+
+    def _bury(self, tenant: TenantId, line: bytes, reason: Exception | None) -> None:
+        """What cannot be stored waits for a person; if even that cannot be written, the log has it."""
+        log.error("turns could not be stored", extra={"tenant": tenant, "reason": str(reason)})
+        try:
+            road.bury(self._parts, tenant, line.decode(errors="replace"), str(reason), origin=JOURNAL)
+        except HeedfulError as error:
+            log.error(
+                "nor could they be kept as a dead letter", extra={"reason": str(error), "line": line[:2000]}
+            )

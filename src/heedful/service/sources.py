@@ -24,6 +24,7 @@ from heedful.errors import HeedfulError, InvalidInput, Malformed
 from heedful.monitoring.silence import SPAN_SECONDS, SPANS, Silence, silence
 from heedful.road import Heard, Parts
 from heedful.service import body, errors
+from heedful.service.recorder import JOURNAL, Entry
 from heedful.service.routes import Route, Visit, Visiting, known, reply
 from heedful.store import codec
 from heedful.wire import FeedbackIn, Kept, ListOf, ReplayIn
@@ -181,6 +182,11 @@ def delete_deadletter(visit: Visiting, id: str) -> Response:
 def replayed(parts: Parts, tenant: TenantId, letter: DeadLetter, payload: str, *, actor: str) -> list[Heard]:
     """As a person asks for it: what cannot even be read stays dead."""
     try:
+        if letter.origin == JOURNAL:
+            entry = Entry.of_line(payload.encode())
+            begun = () if entry.episode is None else (entry.episode,)
+            road.replay_turns(parts, tenant, letter.id, entry.turns, begun, actor=actor)
+            return [Heard(id=FeedbackId(letter.id), kept=True)]
         pieces = understood(parts, tenant, payload)
     except HeedfulError as error:
         return [Heard(id=FeedbackId(letter.id), kept=False, error=error)]
