@@ -31,7 +31,7 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "Heedful needs Python 3.11 or newer; $(PYTHON) is older. Try: make setup PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,prod,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,prod,otel,dev]'
 	@touch $@
 
 demo: setup

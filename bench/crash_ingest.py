@@ -1,8 +1,9 @@
 """Kill -9 in the middle of ingest: nothing acknowledged is lost, nothing is doubled.
 
-A real server takes turns through its gateway and feedback through its API, from clients that repeat
-themselves until they are answered. It is killed at random moments and started again. Everything that the
-clients were told is kept stands in a ledger of their own, and is then looked for in the database.
+A real server takes turns through its gateway and feedback through its API, some of it before its turn, from
+clients that repeat themselves until they are answered. It is killed at random moments and started again.
+Everything that the clients were told is kept stands in a ledger of their own, and is then looked for in the
+database: once, joined to its turn, and tied to the policy that wrote it.
 """
 
 from __future__ import annotations
@@ -38,7 +39,9 @@ AGENT = "triage"
 CLIENTS = 12
 START_SECONDS = 120.0  # a shared core can be asleep for a while
 LOAD_SECONDS = (0.2, 1.5)  # between a start and a kill
-KILLS, KILLS_QUICK = 50, 12  # on each database
+KILLS, KILLS_QUICK = 100, 12  # on each database
+EARLY = 0.2  # share of turns on which somebody says something before they are here
+JOIN_SECONDS = 60.0  # until what waited for its turn has joined it
 
 
 @dataclass
@@ -116,6 +119,10 @@ async def work(
         if stop.is_set():
             return
         turn, text = f"{name}:{number}", f"question {number} of {name}"
+        if chance.random() < EARLY:
+            early = [piece(turn, f"{turn}:early")]
+            ledger.sent.add(early[0]["id"])
+            await hear(client, early, ledger)
         ledger.asked.add(turn)
         answer = await client.complete(
             AGENT, [{"role": "user", "content": text}], turn=turn, episode=f"{name}:{number // 3}"
@@ -174,8 +181,19 @@ async def torment(victim: Victim, kills: int, seed: int, ledger: Ledger) -> int:
         await asyncio.sleep(0.5)
         stop.set()
         await asyncio.gather(*workers)
-    await victim.kill()  # the last words count too
+        await victim.kill()  # the last words count too
+        await victim.start()
+        async with asyncio.timeout(JOIN_SECONDS):
+            while await parked(victim):  # noqa: ASYNC110
+                await asyncio.sleep(0.1)
+    await victim.kill()
     return done
+
+
+async def parked(victim: Victim) -> int:
+    """Pieces of feedback that still wait for their turns."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        return int((await http.get(f"{victim.url}/v1/sources")).json()["parked"])
 
 
 def compared(url: str, ledger: Ledger) -> dict[str, int]:
@@ -192,6 +210,7 @@ def compared(url: str, ledger: Ledger) -> dict[str, int]:
     lost = sum(heard.get(id) != nonce for id, nonce in ledger.feedback.items())  # type: ignore[call-overload]
     lost += sum(said.get(id) != words for id, words in ledger.turns.items())  # type: ignore[call-overload]
     lost += sum(turn.episode not in episodes for turn in turns)  # a turn without its episode is half a turn
+    lost += sum(one.policy is None for one in feedback)  # it was never joined to what it is about
     doubled = len(feedback) - len(set(heard.values())) + len(turns) - len(said)
     doubled += sum(id not in ledger.sent for id in heard) + sum(id not in ledger.asked for id in said)
     return {"acknowledged": ledger.acknowledged, "lost": lost, "duplicated": doubled}

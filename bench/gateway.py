@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from sqlalchemy import func, select
 
 from _load import Measured, load, request
 from heedful.client import Client
@@ -171,8 +172,6 @@ class Server:
         try:
             with store.reading() as connection:
                 table = TABLES[Turn]
-                from sqlalchemy import func, select
-
                 question = (
                     select(func.count()).select_from(table).where(table.c.tenant == TenantId("default"))
                 )
@@ -224,7 +223,7 @@ def peer(program: str, upstream_port: int) -> Iterator[tuple[int, str]]:
 
 
 def median(runs: Sequence[Measured], name: str) -> float:
-    return statistics.median(getattr(run, name) for run in runs)
+    return float(statistics.median(getattr(run, name) for run in runs))
 
 
 def main() -> int:

@@ -177,6 +177,7 @@ OTHERS = {
         ["admin", "agent"],
         "The same as part of an episode, for clients that can only be given a base address.",
     ),
+    "/v1/traces": (["admin", "agent"], "OpenTelemetry's traces, in JSON or protobuf."),
     "/v1/models": (["admin", "agent"], "The agents that have a policy, as models."),
     "/v1/models/{id:path}": (["admin", "agent"], "One agent, and which policy answers for it."),
     "/healthz": (["no key needed"], "The process runs."),

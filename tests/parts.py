@@ -18,6 +18,7 @@ from heedful.domain.ids import RunId
 from heedful.domain.taxonomy import Taxonomy
 from heedful.engine.protocol import Progress
 from heedful.evaluation.gates import GateSettings
+from heedful.feedback.settings import CaptureSettings
 from heedful.inference.scripted import ScriptedInference
 from heedful.inference.upstreams import Upstreams
 from heedful.labeling.settings import LabelingSettings
@@ -93,5 +94,6 @@ def make_parts(directory: Path, **overrides: Any) -> Parts:
         "gates": GateSettings(),
         "releases": ReleaseSettings(),
         "watch": WatchSettings(),
+        "capture": CaptureSettings(),
     }
     return Parts(**(defaults | overrides))

@@ -24,6 +24,7 @@ from heedful.engine.child import RESULT, write_atomically
 from heedful.engine.protocol import Engine, Progress
 from heedful.errors import TrainingFailed
 from heedful.evaluation.gates import GateSettings
+from heedful.feedback.settings import CaptureSettings
 from heedful.labeling.settings import LabelingSettings
 from heedful.monitoring.signals import WatchSettings
 from heedful.preferences.freeze import DatasetSettings
@@ -144,6 +145,7 @@ def make_parts(
             steps=(50, 100), episodes=30, step_episodes=10, margin=0.3, look_seconds=0.05
         ),
         watch=WatchSettings(),
+        capture=CaptureSettings(),
     )
 
 

@@ -33,6 +33,11 @@ from heedful.worker import Worker
 
 log = logging.getLogger("heedful")
 
+COLLECT_AFTER = (
+    20_000,
+    20,
+    200,
+)  # objects, and rounds: a full collection is a pause, and there is little to find
 SWITCH_SECONDS = (
     0.0005  # a thread that works on the store must not keep answers waiting for ten times as long
 )
@@ -53,6 +58,7 @@ def create(wired: Wired, settings: Settings) -> Any:
         # What start-up made stays: without this every full collection walks all of it, and answers wait.
         gc.collect()
         gc.freeze()
+        gc.set_threshold(*COLLECT_AFTER)
         log.info("server ready", extra={"data": str(settings.data)})
         try:
             yield

@@ -37,8 +37,14 @@ app = typer.Typer(
 )
 audit = typer.Typer(help="The log of acts: verify it, sign how it stands, read it.", no_args_is_help=True)
 keys = typer.Typer(help="API keys: issue, list, rotate, revoke.", no_args_is_help=True)
+imports = typer.Typer(help="What happened elsewhere: yesterday's logs.", no_args_is_help=True)
 app.add_typer(audit, name="audit")
 app.add_typer(keys, name="keys")
+app.add_typer(imports, name="import")
+letters = typer.Typer(
+    help="What came in and could not become what it should: list, show, replay, purge.", no_args_is_help=True
+)
+app.add_typer(letters, name="deadletters")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -59,6 +65,15 @@ class Kind(StrEnum):
     CYCLE = "cycle"
     RELEASE = "release"
     ALERT = "alert"
+
+
+class LogFormat(StrEnum):
+    """What can be imported, as `importing.FORMATS` has it."""
+
+    OPENAI_JSONL = "openai-jsonl"
+    LANGFUSE = "langfuse"
+    PHOENIX = "phoenix"
+    OTLP = "otlp"
 
 
 class WrongSettings(Misconfigured):
@@ -329,6 +344,24 @@ def why(
     printing.show(*printing.why(found))
 
 
+@app.command()
+def purge(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and remove nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove what is older than the tenant's retention (capture.retention_days)."""
+    from heedful import purging
+
+    purged = purging.purge(context.obj.settings(), context.obj.tenant, context.obj.key, dry_run=dry_run)
+    if json:
+        _print_json(purged.model_dump(mode="json"))
+        return
+    from heedful import printing
+
+    typer.echo(printing.purged(purged, dry_run=dry_run))
+
+
 @audit.command("verify")
 def audit_verify(context: typer.Context, json: Json = False) -> None:
     """Read the whole log and name the first entry that was changed, is missing or was cut off."""
@@ -465,6 +498,131 @@ def _print_issued(issued: KeyIssued, json: bool) -> None:
         return
     typer.echo(issued.text)
     typer.echo(f"{issued.key.scope} key {issued.key.id}: keep it now, it is not shown again", err=True)
+
+
+@imports.command("episodes")
+def import_episodes(
+    context: typer.Context,
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE...", help="Logs, read in this order; .gz too.")
+    ],
+    format: Annotated[LogFormat, typer.Option(help="Whose format they have.")],
+    agent: Annotated[str | None, typer.Option(help="Who acted, where the log names nobody.")] = None,
+    scale: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW:HIGH", help="Of scores that are not between 0 and 1."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count; keep nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Episodes, turns and feedback out of others' logs. Importing again keeps nothing twice."""
+    from contextlib import ExitStack
+
+    from heedful import importing, printing
+
+    told = importing.told(context.obj.tenant, agent=agent, scales=scale or ())
+    with ExitStack() as stack:
+        taker: importing.Taker = importing.Nobody()
+        if not dry_run:
+            settings = context.obj.settings()
+            taker = stack.enter_context(importing.opened(settings, context.obj.tenant, context.obj.key))
+        progress = stack.enter_context(printing.progress(files, "importing"))
+        summary = importing.run(files, format.value, told, taker, progress=progress)
+    if json:
+        _print_json({"dry_run": dry_run, **summary.plain()})
+    else:
+        printing.show(*printing.imported(summary.plain(), dry_run=dry_run))
+    if summary.useless:
+        raise typer.Exit(1)
+
+
+Letter = Annotated[list[str], typer.Argument(metavar="ID...", help="Which ones.")]
+
+
+@letters.command("list")
+def letters_list(
+    context: typer.Context,
+    limit: Annotated[int, typer.Option(min=1, help="How many of the oldest.")] = 100,
+    json: Json = False,
+) -> None:
+    """Dead letters with the reason of each, the oldest first."""
+    from dataclasses import asdict
+
+    from heedful import deadletters
+
+    found = deadletters.listed(context.obj.settings(), context.obj.tenant, limit=limit)
+    if json:
+        _print_json([asdict(one) for one in found])
+        return
+    from heedful import printing
+
+    printing.show(printing.letters(found))
+
+
+@letters.command("show")
+def letters_show(
+    context: typer.Context,
+    id: Annotated[str, typer.Argument(help="Which one.")],
+    json: Json = False,
+) -> None:
+    """One dead letter with its payload, as it came."""
+    from dataclasses import asdict
+
+    from heedful import deadletters
+
+    found = deadletters.one(context.obj.settings(), context.obj.tenant, id)
+    if json:
+        _print_json(asdict(found))
+        return
+    from heedful import printing
+
+    printing.show(printing.letters([found]))
+    typer.echo(found.payload)
+
+
+@letters.command("replay")
+def letters_replay(
+    context: typer.Context,
+    ids: Letter,
+    payload: Annotated[
+        Path | None, typer.Option(exists=True, dir_okay=False, help="File to hear instead: mended JSON.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Hear them once more. A letter goes when all of it was taken; 1 is the exit code when one was not."""
+    from heedful import deadletters
+
+    if payload is not None and len(ids) > 1:
+        raise InvalidInput("--payload goes with one dead letter", field="payload")
+    text = None if payload is None else payload.read_text()
+    found = {}
+    with deadletters.opened(context.obj.settings(), context.obj.tenant, context.obj.key) as opened:
+        for id in ids:
+            found[id] = opened.replay(id, text)
+    wrong = [one for results in found.values() for one in results if one["status"] == "error"]
+    if json:
+        _print_json(found)
+    else:
+        for id, results in found.items():
+            for one in results:
+                why = f": {one['error']['message']}" if one["error"] else ""
+                typer.echo(f"{id}: {one['id']} {one['status']}{why}")
+    if wrong:
+        raise typer.Exit(1)
+
+
+@letters.command("purge")
+def letters_purge(context: typer.Context, ids: Letter, json: Json = False) -> None:
+    """Throw them away for good. The audit log keeps who did."""
+    from heedful import deadletters
+
+    with deadletters.opened(context.obj.settings(), context.obj.tenant, context.obj.key) as opened:
+        for id in ids:
+            opened.purge(id)
+    if json:
+        _print_json({"purged": ids})
+    else:
+        typer.echo(f"purged: {len(ids)}")
 
 
 @contextmanager

@@ -5,8 +5,9 @@ from __future__ import annotations
 import types
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
@@ -70,8 +71,10 @@ def settings(model: type[BaseModel] = Settings, path: tuple[str, ...] = ()) -> I
                 name=".".join((*path, name)),
                 type=_type(annotation),
                 default=_default(field),
-                about=field.description or "",
+                about=" ".join((field.description or "").split()),
             )
+            if (inner := _named(annotation)) is not None:
+                yield from settings(inner, (*path, name, "NAME"))
 
 
 def example() -> str:
@@ -145,12 +148,20 @@ def _plain(value: Any) -> Any:
             return [_plain(inner) for inner in value]
         case Path():
             return str(value)
+        case Enum():
+            return value.value
         case _:
             return value
 
 
 def _default(field: FieldInfo) -> Any:
     return None if field.is_required() else field.get_default(call_default_factory=True)
+
+
+def _named(annotation: Any) -> type[BaseModel] | None:
+    """What each entry of a table of settings is."""
+    inner = get_args(annotation)[1] if get_origin(annotation) is dict else None
+    return inner if isinstance(inner, type) and issubclass(inner, BaseModel) else None
 
 
 def _type(annotation: Any) -> str:
@@ -162,5 +173,9 @@ def _type(annotation: Any) -> str:
         return f"list of {_type(inner[0])}s"
     if origin is dict:
         return "table"
+    if origin is Literal:
+        return "one of " + ", ".join(f"`{one}`" for one in inner)
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return "one of " + ", ".join(f"`{one.value}`" for one in annotation)
     words = {str: "text", int: "whole number", float: "number", bool: "true or false", Path: "path"}
     return words.get(annotation, getattr(annotation, "__name__", str(annotation)))

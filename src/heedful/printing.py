@@ -7,24 +7,28 @@ nobody should be able to move a reader's cursor from inside a feedback form.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
 from heedful.domain.content import Role
-from heedful.domain.episode import Episode, Turn
+from heedful.domain.episode import Episode, Turn, addressees
 from heedful.domain.feedback import (
     Behaviour,
     Choice,
     Completion,
     Confirmation,
     Correction,
+    DeadLetter,
     Demonstration,
     Efficiency,
     Feedback,
@@ -44,8 +48,9 @@ from heedful.store.views import EpisodeView
 from heedful.store.why import Group, Node, Why
 
 if TYPE_CHECKING:
-    from heedful.wire import KeyOut  # it takes a while to import, and only one page needs it
+    from heedful.wire import KeyOut, PurgedOut  # it takes a while to import, and only one page needs it
 
+BAR = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
 SHORT = 96  # characters of somebody's words, unless all were asked for
 DEEPEST = 8  # turns nested in one another; longer conversations go on at that depth
 
@@ -134,8 +139,10 @@ def said(form: Form, limit: int | None = SHORT) -> str:
             return clean(form.kind) + (f" {form.value:g}" if form.value is not None else "")
 
 
-def speakers(turn: Turn) -> str:
-    return f"{turn.agent} → {clean(turn.addressee)}" if turn.addressee else turn.agent
+def speakers(turn: Turn, to: str | None = None) -> str:
+    """`to` is whom it was for as far as the whole episode tells."""
+    to = to or turn.addressee
+    return f"{turn.agent} → {clean(to)}" if to else turn.agent
 
 
 def summary(record: Any) -> str:
@@ -197,6 +204,7 @@ def episode(view: EpisodeView, *, full: bool = False) -> Tree:
             tree.add(_feedback(one, limit))
     branches: dict[str, Tree] = {}
     depths: dict[str, int] = {}
+    to = addressees(view.turns)
     for turn in view.turns:
         above = turn.sibling_of or turn.parent
         under = branches.get(above) if above else None
@@ -211,7 +219,7 @@ def episode(view: EpisodeView, *, full: bool = False) -> Tree:
                 )
         else:
             depth = depths[str(above)] + 1
-        branch = under.add(_turn(turn, limit))
+        branch = under.add(_turn(turn, to[turn.id], limit))
         for one in view.feedback:
             if turn.id in one.turns:
                 branch.add(_feedback(one, limit))
@@ -240,8 +248,8 @@ def _asked(turn: Turn) -> str | None:
     return last.text if last is not None and last.role is Role.USER and turn.sibling_of is None else None
 
 
-def _turn(turn: Turn, limit: int | None) -> Text:
-    shown = Text(speakers(turn), style="bold cyan")
+def _turn(turn: Turn, to: str | None, limit: int | None) -> Text:
+    shown = Text(speakers(turn, to), style="bold cyan")
     facts = [turn.at.strftime("%H:%M:%S"), f"policy {turn.policy}"]
     if turn.sibling_of:
         facts.insert(0, f"answer {turn.index + 1} to the same request")
@@ -414,6 +422,21 @@ def acts(found: Iterable[Mapping[str, Any]]) -> Table:
     return table(("", "at", "who", "did", "to", "and"), rows)
 
 
+def purged(found: PurgedOut, *, dry_run: bool) -> str:
+    """In one sentence: most often nothing is due."""
+    if found.before is None:
+        return "nothing is ever too old here: capture.retention_days says when it is"
+    gone, bare = (
+        ", ".join(f"{count} {kind.replace('_', ' ')}" for kind, count in counts.items()) or "nothing"
+        for counts in (found.gone, found.bare)
+    )
+    would = "would be " if dry_run else ""
+    return (
+        f"from before {found.before:%Y-%m-%d %H:%M:%S} UTC: {gone} {would}removed, "
+        f"{bare} {would}kept without words"
+    )
+
+
 def keys(found: Iterable[KeyOut], now: datetime) -> Table:
     rows = []
     for key in found:
@@ -424,6 +447,38 @@ def keys(found: Iterable[KeyOut], now: datetime) -> Table:
         whose = key.person or key.origin or ""
         rows.append((key.id, key.scope, clean(key.name), whose, state, when(key.created_at), until))
     return table(("key", "scope", "name", "of", "", "since", "until"), rows)
+
+
+def imported(said: Mapping[str, Any], *, dry_run: bool) -> list[Any]:
+    """What came of an import, and the first lines that gave nothing."""
+    kept = "would be read" if dry_run else "kept"
+    rows = [(kind, number(count), number(said["duplicates"][kind])) for kind, count in said["kept"].items()]
+    shown: list[Any] = [table(("", kept, "here already"), rows)]
+    if said["problems"]:
+        told = [(one["where"], clean(one["reason"], 300)) for one in said["first_problems"]]
+        more = said["problems"] - len(told)
+        shown.append(table((f"{number(said['problems'])} could not be used", "because"), told))
+        if more:
+            shown.append(Text(f"… and {number(more)} more"))
+    return shown
+
+
+@contextmanager
+def progress(files: Sequence[Path], what: str) -> Iterator[Callable[[int], None]]:
+    """A bar on the standard error stream, for whoever sits before it: told of bytes, out of all of these files'."""
+    total = sum(path.stat().st_size for path in files if path.is_file())
+    out = Console(stderr=True)
+    with Progress(*BAR, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda bytes: bar.advance(task, bytes)
+
+
+def letters(found: Iterable[DeadLetter]) -> Table:
+    rows = [
+        (one.id, one.origin, clean(one.reason), one.attempts, when(one.first_seen), when(one.last_seen))
+        for one in found
+    ]
+    return table(("dead letter", "from", "why", "times", "since", "last"), rows)
 
 
 # -- status and doctor ---------------------------------------------------------------------------------------

@@ -11,16 +11,18 @@ import asyncio
 import hashlib
 import json
 import zlib
+from collections import Counter
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from heedful.blobs.protocol import Blobs
 from heedful.domain.access import OPERATOR
+from heedful.domain.capture import Capture
 from heedful.domain.clock import Clock
 from heedful.domain.content import Message, Sampling
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
@@ -48,14 +50,19 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import Assignment, Gold, Item, ItemState, Queue, Verdict
 from heedful.domain.models import Adapter, External, Policy, RewardModel, Run, Standing, Weights
 from heedful.domain.preference import Dataset, Preference, Row
-from heedful.domain.release import Release, Stage, Step, Target, moved
+from heedful.domain.release import Release, Stage, Step, Target, Unit, moved
 from heedful.domain.taxonomy import Taxonomy
 from heedful.domain.watch import Alert, Signal
 from heedful.engine.protocol import Engine, Progress
-from heedful.errors import Conflict, HeedfulError, InvalidInput, NotFound
+from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotFound, Unavailable
 from heedful.evaluation import gates
-from heedful.feedback import intake
+from heedful.feedback import capture, intake, retention
+from heedful.feedback import purge as purging
+from heedful.feedback.formats import found as elsewhere
+from heedful.feedback.formats.found import Found, Problem
 from heedful.feedback.metrics import Metrics
+from heedful.feedback.retention import Purged
+from heedful.feedback.settings import CaptureSettings
 from heedful.guards.protocol import Guard
 from heedful.inference.protocol import Inference, complete
 from heedful.labeling import consensus, desk, pairs, raters
@@ -67,7 +74,6 @@ from heedful.registry import runs, versions
 from heedful.release import duty, gate
 from heedful.release.duty import Duty
 from heedful.release.settings import ReleaseSettings
-from heedful.store.codec import digest as digest_of
 from heedful.store.codec import encode, kind_of
 from heedful.store.journal import Journal
 from heedful.store.protocol import Act, Batch, Link, Outcome, Ref, Store
@@ -77,6 +83,7 @@ from heedful.tracking.protocol import Tracking
 from heedful.training.settings import LearnSettings
 
 T = TypeVar("T")
+Said = TypeVar("Said", Turn, Episode, Feedback)
 FIT_FROM = {  # files of a dataset -> what the fitting task calls them
     "preferences.train": "preferences",
     "preferences.holdout": "preferences_holdout",
@@ -85,6 +92,7 @@ FIT_FROM = {  # files of a dataset -> what the fitting task calls them
 }
 CHUNK = 200  # records per commit where there are many
 JUDGING = ("choice", "correction", "violation")  # forms of feedback that a reward model learns from
+TRIES = 5  # to bring what others bring too
 AT_ONCE = 64  # questions that wait for inference together
 
 
@@ -109,6 +117,7 @@ class Parts:
     gates: gates.GateSettings
     releases: ReleaseSettings
     watch: signals.WatchSettings
+    capture: CaptureSettings
     guards: tuple[Guard, ...] = ()  # asked before a policy is, and before its answer leaves
     metrics: Metrics = field(default_factory=dict)  # what may be said under a name
     parked_days: float = 30.0  # how long feedback waits for what it is about
@@ -126,6 +135,22 @@ class Heard:
     parked: bool = False  # what it is about is not here yet
     error: HeedfulError | None = None
 
+    @property
+    def standing(self) -> Literal["kept", "duplicate", "parked"]:
+        """Of what was not refused."""
+        if not self.kept:
+            return "duplicate"
+        return "parked" if self.parked else "kept"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """What became of what was found elsewhere, counted by kind of record."""
+
+    kept: Mapping[str, int]
+    duplicates: Mapping[str, int]
+    problems: tuple[Problem, ...] = ()
+
 
 # -- 0: an agent asks, a policy answers ----------------------------------------------------------------------
 
@@ -135,9 +160,20 @@ def on_duty(parts: Parts, tenant: TenantId) -> Mapping[AgentId, Duty]:
     return duty.on_duty(parts.store.find(Release, tenant, limit=None))
 
 
+def captured(parts: Parts, record: Said) -> Said:
+    """What of a turn, an episode or a feedback its tenant lets us keep: asked before anything is written down."""
+    return capture.captured(record, parts.capture.of(record.tenant))
+
+
+def keeps_bytes(parts: Parts, tenant: TenantId) -> bool:
+    """Whether pictures and recordings of this tenant may be kept."""
+    return capture.keeps_bytes(parts.capture.of(tenant))
+
+
 def keep(parts: Parts, turns: Sequence[Turn], *, episodes: Sequence[Episode] = ()) -> Future[Any]:
     """Turns go on record, and with the first of each episode the episode; done when it is on disk."""
-    return parts.store.submit(Batch(add=(*episodes, *turns)))
+    begun = [captured(parts, episode) for episode in episodes]
+    return parts.store.submit(Batch(add=(*begun, *(captured(parts, turn) for turn in turns))))
 
 
 def end_episode(
@@ -211,6 +247,9 @@ def begin_to_hear(
 ) -> Hearing:
     """As `hear`, for whoever knows the targets and must not wait: nothing here asks the database, unless a
     piece is a judgement."""
+    said = [
+        captured(parts, one) for one in said
+    ]  # first of all: no more of it is kept, whatever becomes of it
     now = parts.clock.now()
     refused: dict[int, HeedfulError] = {}
     judged: dict[int, Future[Outcome]] = {}
@@ -230,7 +269,7 @@ def begin_to_hear(
                 record = intake.complete(
                     one, turns=turns, episodes=episodes, taxonomy=parts.taxonomy, now=now
                 )
-            digest = digest_of(one)
+            digest = intake.sent(one)
             if isinstance(record, Feedback) and record.judgement is not None:
                 judged[place] = _judge(parts, record, digest, actor=actor, now=now)
                 continue
@@ -349,7 +388,7 @@ def _joined(parts: Parts, one: Parked, known: Targets) -> Batch:
     whole = intake.complete(
         said, turns=known.turns, episodes=known.episodes, taxonomy=parts.taxonomy, now=one.since
     )
-    return Batch(add=(whole,), sent=(digest_of(said),), drop=(one,))
+    return Batch(add=(whole,), sent=(intake.sent(said),), drop=(one,))
 
 
 def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:
@@ -360,11 +399,14 @@ def _buried(parts: Parts, one: Parked, error: HeedfulError) -> Batch:
 
 def bury(parts: Parts, tenant: TenantId, payload: str, reason: str, *, origin: str) -> DeadLetter:
     """What came in and cannot become what it should is kept for a person to look at, once however often it comes."""
-    new = _letter(parts, tenant, payload, reason, origin=origin)
+    letter = _letter(
+        parts, tenant, payload, reason, origin=origin
+    )  # named by all that came, whatever is kept
+    new = capture.of_letter(letter, parts.capture.of(tenant))
     known = parts.store.get(DeadLetter, tenant, new.id)
     if known is None and parts.store.commit(Batch(add=(new,), each=True)).added[0]:
         return new
-    return _again(parts, _get(parts, DeadLetter, tenant, new.id), reason)
+    return _again(parts, _get(parts, DeadLetter, tenant, new.id), new.reason)
 
 
 def _letter(parts: Parts, tenant: TenantId, payload: str, reason: str, *, origin: str) -> DeadLetter:
@@ -411,6 +453,83 @@ def purge(parts: Parts, tenant: TenantId, id: DeadLetterId, *, actor: str) -> De
 
 def _purge(parts: Parts, letter: DeadLetter, *, actor: str, verb: str) -> None:
     parts.store.commit(Batch(drop=(letter,), acts=(act(parts, letter.tenant, actor, verb, letter),)))
+
+
+def take_in(parts: Parts, tenant: TenantId, found: Found, *, actor: str, about_ours: bool = True) -> Taken:
+    """What happened elsewhere goes on record, once. What is here already is left as it is, unless the rest of its
+    trace says more of it; an answer that our own gateway gave is here already, under the id that its caller got.
+    `about_ours` lets feedback be about that.
+    """
+    ours = parts.store.get_many(Turn, tenant, sorted(elsewhere.responses(found)))
+    fresh = elsewhere.without(found, ours)
+    new = Counter({"episodes": 0, "turns": 0, "feedback": 0})
+    for turns in _chunks(fresh.turns):
+        new.update(_take_turns(parts, tenant, turns, fresh.episodes, actor))
+    for clearer in _chunks(fresh.mended):
+        _mend(parts, tenant, clearer, actor)
+    known = parts.store.get_many(Turn, tenant, sorted({one.turn for one in fresh.feedback if one.turn}))
+    episodes = sorted({one.episode for one in fresh.feedback if one.episode})
+    said, problems = elsewhere.placed(
+        fresh, known, parts.store.get_many(Episode, tenant, episodes), about_ours=about_ours
+    )
+    heard = [one for some in _chunks(said) for one in hear(parts, tenant, some, actor=actor)]
+    for one in heard:
+        if isinstance(one.error, Busy | Unavailable):
+            raise one.error  # nothing is lost by sending all of it again
+        if one.error is not None:
+            problems.append(Problem(where=found.places.get(one.id, one.id), reason=str(one.error)))
+        new["feedback"] += one.kept
+    told = {
+        "episodes": len({one.episode for one in found.turns}),
+        "turns": len(found.turns),
+        "feedback": sum(one.error is None for one in heard),
+    }
+    return Taken(
+        kept=dict(new),
+        duplicates={kind: max(0, count - new[kind]) for kind, count in told.items()},
+        problems=(*found.problems, *problems),
+    )
+
+
+def _take_turns(
+    parts: Parts, tenant: TenantId, turns: Sequence[Turn], episodes: Sequence[Episode], actor: str
+) -> Counter[str]:
+    """Those that are new, with their episodes and the policies that they name."""
+    homes = {one.id: one for one in episodes}
+    for _ in range(TRIES):
+        new = _unknown(parts, tenant, {one.id: one for one in turns})
+        if not new:
+            return Counter()
+        begun = _unknown(
+            parts, tenant, {one.episode: homes[one.episode] for one in new if one.episode in homes}
+        )
+        policies = _unknown(parts, tenant, {one.policy: elsewhere.policy_of(one) for one in new})
+        acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
+        try:
+            told: tuple[Any, ...] = (
+                *(captured(parts, one) for one in begun),
+                *(captured(parts, one) for one in new),
+            )
+            parts.store.commit(Batch(add=(*policies, *told), acts=acts))
+        except Conflict:
+            continue  # somebody brings the same at this moment
+        return Counter({"episodes": len(begun), "turns": len(new)})
+    raise Busy("others bring the same episodes at this moment: send them again")
+
+
+def _mend(parts: Parts, tenant: TenantId, clearer: Sequence[tuple[Turn, Turn]], actor: str) -> None:
+    """Of turns that came before their agent did it is now known whose they are."""
+    policies = _unknown(parts, tenant, {new.policy: elsewhere.policy_of(new) for _, new in clearer})
+    acts = tuple(act(parts, tenant, actor, "policy.imported", one) for one in policies)
+    with suppress(Conflict):  # whoever was faster knew as much, or the rest of the trace says it again
+        parts.store.commit(Batch(add=tuple(policies), swap=tuple(clearer), acts=acts))
+
+
+def _unknown(parts: Parts, tenant: TenantId, records: Mapping[Any, T]) -> list[T]:
+    if not records:
+        return []
+    there = parts.store.get_many(type(next(iter(records.values()))), tenant, sorted(records))
+    return [one for id, one in records.items() if id not in there]
 
 
 # -- 2: people are asked, and their answers are added up -----------------------------------------------------
@@ -461,7 +580,8 @@ def ask(parts: Parts, queue: Queue, answers: Sequence[Sequence[Turn]], *, once: 
         parts.store.commit(Batch(add=(queue,), once=f"{once}/queue"))
     for start in range(0, len(answers), CHUNK):
         records: list[Any] = []
-        for turns in answers[start : start + CHUNK]:
+        for given in answers[start : start + CHUNK]:
+            turns = [captured(parts, turn) for turn in given]
             two = pairs.pair(turns, text=lambda turn: turn.answer, random=parts.random)
             if two is None:
                 continue
@@ -563,11 +683,12 @@ def freeze_judged(parts: Parts, tenant: TenantId, agent: AgentId) -> Dataset:
     verdicts = parts.store.find(Verdict, tenant, limit=None)
     wanted = {id for one in feedback for id in one.turns} | {one.chosen for one in verdicts if one.chosen}
     found = parts.store.get_many(Turn, tenant, sorted(wanted))
-    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent}
+    turns = {TurnId(id): turn for id, turn in found.items() if turn.agent == agent and _has_text(turn)}
     theirs = [one for one in verdicts if one.chosen in turns]
+    lost = {id: turn for id, turn in _not_chosen(feedback, theirs).items() if turn in turns}
     rows: list[Row] = [
-        *build.from_choice_verdicts(theirs, turns, _not_chosen(feedback, theirs)),
-        *build.from_corrections(feedback, turns),
+        *build.from_choice_verdicts(theirs, turns, lost),
+        *build.from_corrections(filter(_has_text, feedback), turns),
         *build.from_checks(feedback, turns),
     ]
     return _freeze(parts, tenant, f"{agent}-judged", rows)
@@ -578,12 +699,13 @@ def freeze_shown(
 ) -> Dataset:
     """What people showed, so far: demonstrations. `only` narrows them by indexed fields, such as who they are by."""
     where = {**(only or {}), "form": "demonstration"}
-    return _freeze(
-        parts,
-        tenant,
-        name,
-        build.from_demonstrations(current(parts.store.find(Feedback, tenant, where=where, limit=None))),
-    )
+    shown = filter(_has_text, current(parts.store.find(Feedback, tenant, where=where, limit=None)))
+    return _freeze(parts, tenant, name, build.from_demonstrations(shown))
+
+
+def _has_text(said: Turn | Feedback) -> bool:
+    """Nothing is learned from what was kept without its words, or has lost them since."""
+    return said.capture is not Capture.METADATA
 
 
 def _freeze(parts: Parts, tenant: TenantId, name: str, rows: Sequence[Row]) -> Dataset:
@@ -868,6 +990,7 @@ def release(
     actor: str,
     once: str,
     steps: tuple[float, ...] | None = None,
+    unit: Unit = Unit.EPISODE,
     override: str | None = None,
 ) -> Release:
     """Begin: an agent's first policy goes to everyone, any other starts with the first step's share."""
@@ -880,6 +1003,8 @@ def release(
         raise Conflict(
             f"policy {policy!r} was refused ({new.notes.get('findings')}): release it with a reason, or not"
         )
+    if isinstance(new.body, External) and new.body.upstream == elsewhere.IMPORTED:
+        raise Conflict(f"policy {policy!r} answered elsewhere: it has no server here that could be released")
     now, before = parts.clock.now(), parts.store.find(Release, tenant, where={"agent": new.agent}, limit=None)
     known = duty.on_duty(before).get(new.agent)
     if known is not None and known.release is not None:
@@ -893,6 +1018,7 @@ def release(
         policy=policy,
         against=known.live if known else None,
         steps=(steps or parts.releases.steps) if known else (100.0,),
+        unit=unit,
         salt=f"{parts.random.getrandbits(64):016x}",
         started_at=now,
         since=now,
@@ -990,6 +1116,35 @@ def watch(parts: Parts, tenant: TenantId, agent: AgentId) -> list[Signal]:
         # Also when the alert is known: who raised it may have died before this line.
         roll_back(parts, tenant, known.release.id, reason=f"{signal.name} left its band", actor="watch")
     return found
+
+
+# -- afterwards: nothing is kept for longer than its tenant wants ---------------------------------------------
+
+
+def purge_old(parts: Parts, tenant: TenantId, *, actor: str, dry_run: bool = False) -> Purged:
+    """What is older than the tenant's retention goes, in commits of many; each is an act that holds counts only.
+
+    What somebody changes at this very moment stays until the next time. `dry_run` counts and takes nothing.
+    """
+    before = retention.cutoff(parts.capture, tenant, parts.clock.now())
+    purged = Purged(before=before)
+    for batch in () if before is None else purging.due(parts.store, parts.views, tenant, before):
+        counted = Purged.of(batch.drop, [one for one, _ in batch.swap])
+        done = Act(
+            tenant=tenant,
+            at=parts.clock.now(),
+            actor=actor,
+            verb="records.purged",
+            subject=Ref(kind="tenant", id=tenant),
+            detail={"gone": counted.gone, "bare": counted.bare},
+        )
+        if not dry_run:
+            try:
+                parts.store.commit(replace(batch, acts=(done,)))
+            except Conflict:
+                continue
+        purged = purged.and_also(counted)
+    return purged
 
 
 # -- shared by the stops -------------------------------------------------------------------------------------

@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from heedful.errors import Misconfigured
 from heedful.evaluation.gates import GateSettings
 from heedful.feedback.metrics import MetricSettings
+from heedful.feedback.settings import CaptureSettings
 from heedful.inference.openai_http import UpstreamSettings
 from heedful.labeling.settings import LabelingSettings
 from heedful.monitoring.signals import WatchSettings
@@ -110,6 +111,9 @@ class FeedbackSettings(BaseModel):
     parked_days: float = Field(30.0, gt=0)
     """How long feedback waits for a turn or an episode that is not here yet."""
 
+    signs: bool = True
+    """Read what users do next (thanks, corrections, asking again …) off the conversations at the gateway."""
+
 
 class InferenceSettings(BaseModel):
     """What answers for policies that are not our own weights."""
@@ -151,12 +155,13 @@ class Settings(BaseModel):
     gates: GateSettings = GateSettings()
     releases: ReleaseSettings = ReleaseSettings()
     watch: WatchSettings = WatchSettings()
+    capture: CaptureSettings = CaptureSettings()
 
     @property
     def digest(self) -> str:
         """Of everything that can change an answer: stamped on every turn."""
         return hashlib.sha256(
-            self.model_dump_json(exclude={"server", "gateway", "data", "database"}).encode()
+            self.model_dump_json(exclude={"server", "gateway", "capture", "data", "database"}).encode()
         ).hexdigest()[:16]
 
 

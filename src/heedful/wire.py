@@ -17,6 +17,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Discriminator,
+    FailFast,
     Field,
     StrictBool,
     StringConstraints,
@@ -27,7 +28,7 @@ from pydantic import (
 from heedful.domain import feedback as forms
 from heedful.domain.access import Key, Limits, Scope
 from heedful.domain.content import Message, Role, Sampling, ToolCall
-from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World
+from heedful.domain.episode import AgentView, Episode, EpisodeState, Turn, World, addressees
 from heedful.domain.feedback import Feedback, Judgement, Source
 from heedful.domain.guard import Decision
 from heedful.domain.ids import (
@@ -48,6 +49,7 @@ from heedful.domain.ids import (
 from heedful.domain.labeling import AskedForm, Assignment, Gold, Item, Queue
 from heedful.domain.models import Adapter, External, Weights
 from heedful.domain.preference import Objective
+from heedful.domain.release import Unit
 from heedful.domain.taxonomy import Severity
 
 T = TypeVar("T")
@@ -519,15 +521,10 @@ class Spoke(Shape):
 
 
 def conversation(turns: tuple[Turn, ...]) -> list[Spoke]:
-    """Who spoke to whom, in the order of time; without an addressee a turn answers its parent's agent."""
-    agents = {turn.id: turn.agent for turn in turns}
+    """Who spoke to whom, in the order of time."""
+    to = addressees(turns)
     return [
-        Spoke(
-            turn=turn.id,
-            at=turn.at,
-            by=turn.agent,
-            to=turn.addressee or (agents.get(turn.parent) if turn.parent else None),
-        )
+        Spoke(turn=turn.id, at=turn.at, by=turn.agent, to=to[turn.id])
         for turn in turns
         if turn.sibling_of is None
     ]
@@ -756,6 +753,9 @@ class ReleaseIn(Shape):
     """Which."""
     steps: tuple[Number, ...] | None = Field(None, min_length=1, max_length=100)
     """Percentages of units, rising, the last one 100; None means the settings'."""
+    unit: Unit = Unit.EPISODE
+    """What stays on one side of it: instance, user, conversation or episode; where a request does not name its
+    agent's instance or its user, its episode."""
     override: Annotated[str, StringConstraints(min_length=1, max_length=2000)] | None = None
     """Why it may go out although a gate refused it. Only an admin may."""
     once: Annotated[str, StringConstraints(pattern=ID_PATTERN, max_length=100)] | None = None
@@ -802,6 +802,29 @@ class CycleIn(Shape):
     """`imitate` learns from demonstrations, `improve` from judgements."""
     options: CycleOptions = CycleOptions()
     """Where it differs from the settings."""
+
+
+# -- retention -----------------------------------------------------------------------------------------------
+
+
+class PurgeIn(Shape):
+    """Remove what is older than the tenant's retention."""
+
+    dry_run: StrictBool = False
+    """Only count."""
+    tenant: Name | None = None
+    """Another tenant: only for an admin of the operator's own."""
+
+
+class PurgedOut(Shape):
+    """What was removed, or would be."""
+
+    before: datetime | None
+    """What was said before then; null: nothing is ever too old, and nothing was done."""
+    gone: dict[str, int]
+    """By kind, how many records went."""
+    bare: dict[str, int]
+    """By kind, how many stayed without their words, because their numbers are still needed."""
 
 
 # -- keys ----------------------------------------------------------------------------------------------------
@@ -899,6 +922,13 @@ class ErrorOut(Shape):
     """Dotted path of the field."""
     code: str
     """invalid_input, not_found, conflict …: for programs."""
+
+
+class ErrorBody(Shape):
+    """The body of every error."""
+
+    error: ErrorOut
+    """What went wrong."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -1102,7 +1132,7 @@ class ChatRequest(Foreign):
     """`POST /v1/chat/completions`. What is not named here goes on to the upstream as it is."""
 
     model: Annotated[str, StringConstraints(min_length=1, max_length=200)]
-    messages: tuple[ChatMessage, ...] = Field(min_length=1)
+    messages: Annotated[tuple[ChatMessage, ...], FailFast(), Field(min_length=1)]
     n: Annotated[Whole, Field(ge=1, le=128)] | None = None
     temperature: Annotated[Number, Field(ge=0, le=10)] | None = None
     top_p: Annotated[Number, Field(ge=0, le=1)] | None = None

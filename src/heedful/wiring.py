@@ -78,6 +78,7 @@ def wire(settings: Settings) -> Wired:
         gates=settings.gates,
         releases=settings.releases,
         watch=settings.watch,
+        capture=settings.capture,
         metrics=settings.feedback.metrics,
         parked_days=settings.feedback.parked_days,
     )

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 from heedful import road
 from heedful.domain.access import OPERATOR
+from heedful.domain.capture import Capture
 from heedful.domain.content import Message
 from heedful.domain.ids import (
     AgentId,
@@ -304,7 +305,11 @@ class Worker:
     def _prompts(self, cycle: Cycle, limit: int) -> list[tuple[Message, ...]]:
         """Different requests that people sent lately, oldest first."""
         turns = self._parts.views.turns(cycle.tenant, agent=cycle.agent, limit=2 * limit)
-        found = {tuple((m.role, m.text) for m in turn.request): turn.request for _, turn in reversed(turns)}
+        found = {
+            tuple((m.role, m.text) for m in turn.request): turn.request
+            for _, turn in reversed(turns)
+            if turn.capture is not Capture.METADATA
+        }
         return list(found.values())[:limit]
 
     def _fail(self, cycle: Cycle, error: Exception) -> None:

@@ -167,7 +167,7 @@ def test_a_correction_is_text_whatever_is_in_it(open_page: Open, parts: Parts) -
 def test_a_page_of_another_origin_is_refused_and_says_so(open_page: Open, parts: Parts) -> None:
     page = open_page("thumbs", host="127.0.0.1")
     page.get_by_role("button", name="Good answer").click()
-    page.get_by_role("status").get_by_text("This could not be sent.").wait_for()
+    page.get_by_role("status").get_by_text("This was not accepted.").wait_for()
     assert said(parts) == []
 
 

@@ -33,7 +33,7 @@ from heedful.audit.merkle import frontier
 from heedful.audit.verification import verify
 from heedful.domain.episode import Episode, EpisodeState, Purpose, Turn
 from heedful.domain.feedback import Feedback, Parked, Ranking, Thumbs
-from heedful.domain.ids import PersonId, RunId, TenantId
+from heedful.domain.ids import EpisodeId, PersonId, PolicyId, RunId, TenantId, TurnId
 from heedful.domain.labeling import Assignment, Item
 from heedful.domain.models import Policy, Run
 from heedful.errors import Conflict, InvalidInput, Misconfigured, Unavailable
@@ -186,7 +186,7 @@ def test_with_each_what_is_wrong_with_one_record_leaves_the_others_alone(store: 
 def test_with_each_nothing_but_records_is_taken(store: SqlStore) -> None:
     for more in ({"once": "it"}, {"acts": (make_act(),)}, {"drop": (make_turn(),)}):
         with pytest.raises(InvalidInput, match="nothing else"):
-            store.commit(Batch(add=(make_turn(),), each=True, **more))  # type: ignore[arg-type]
+            store.commit(Batch(add=(make_turn(),), each=True, **more))
 
 
 # --- once ------------------------------------------------------------------------------------------------
@@ -194,10 +194,12 @@ def test_with_each_nothing_but_records_is_taken(store: SqlStore) -> None:
 
 def test_what_was_sent_decides_and_not_what_we_made_of_it(store: SqlStore) -> None:
     said = make_feedback()
-    whole = replace(said, episode="episode_1", policy="policy_1")
+    whole = replace(said, episode=EpisodeId("episode_1"), policy=PolicyId("policy_1"))
     sent = (digest(said),)
     assert store.commit(Batch(add=(whole,), sent=sent)).added == (True,)
-    assert store.commit(Batch(add=(replace(whole, episode="episode_2"),), sent=sent)).added == (False,)
+    assert store.commit(Batch(add=(replace(whole, episode=EpisodeId("episode_2")),), sent=sent)).added == (
+        False,
+    )
     assert store.commit(Batch(add=(whole,))).added == (False,)
     other = replace(said, confidence=0.5)
     with pytest.raises(Conflict):
@@ -213,7 +215,7 @@ def test_feedback_and_parked_feedback_share_their_ids(store: SqlStore) -> None:
     sent = (digest(said),)
     assert store.commit(Batch(add=(parked, later))).added == (True, True)
     assert store.commit(Batch(add=(said, late), each=True)).added == (False, False)
-    again = replace(parked, waits_for=("turn_9",), since=NOW + timedelta(days=1))
+    again = replace(parked, waits_for=(TurnId("turn_9"),), since=NOW + timedelta(days=1))
     assert store.commit(Batch(add=(again,))).added == (False,)
     other = replace(said, confidence=0.5)
     for changed in (other, make_parked(other)):
@@ -221,7 +223,7 @@ def test_feedback_and_parked_feedback_share_their_ids(store: SqlStore) -> None:
             store.commit(Batch(add=(changed,)))
     assert store.find(Feedback, TENANT) == [later]
     assert store.find(Parked, TENANT) == [parked]
-    whole = replace(said, policy="policy_1", episode="episode_1")
+    whole = replace(said, policy=PolicyId("policy_1"), episode=EpisodeId("episode_1"))
     joined = [store.submit(Batch(add=(whole,), sent=sent, drop=(parked,))) for _ in range(2)]
     assert joined[0].result().added == (True,)
     assert isinstance(joined[1].exception(), Conflict)
@@ -464,7 +466,7 @@ def test_a_question_without_an_index_is_refused_and_says_what_can_be_asked(store
     for where in ({"answer": "no"}, {"latency": 1.0}, {"release": None}):
         with pytest.raises(InvalidInput):
             store.find(Turn, TENANT, where=where)
-    with pytest.raises(InvalidInput, match=r"found by agent, at, episode, policy"):
+    with pytest.raises(InvalidInput, match=r"found by agent, at, episode, key, policy"):
         store.find(Turn, TENANT, where={"answer": "no"})
 
 

@@ -34,7 +34,8 @@ from factories import (
     make_turn,
     make_violation,
 )
-from heedful.domain.episode import Purpose, Turn
+from heedful.domain.content import Usage
+from heedful.domain.episode import Episode, Purpose, Turn
 from heedful.domain.feedback import Completion, Feedback, Source, Thumbs
 from heedful.domain.ids import (
     AgentId,
@@ -54,6 +55,7 @@ from heedful.errors import NotFound
 from heedful.store import asking
 from heedful.store.protocol import Batch, Ref
 from heedful.store.sql import SqlStore, open_store
+from heedful.store.tables import micros
 from heedful.store.targets import Targets
 from heedful.store.views import OpenItem, QueueState, RaterLine, Views
 from heedful.store.waiting import Marks
@@ -94,6 +96,14 @@ def test_feedback_is_counted_by_source_since_a_time(store: SqlStore, views: View
     old, new = make_feedback(at=later(-5)), make_feedback(at=later(5))
     store.commit(Batch(add=(old, new, make_choice(at=NOW), make_violation(at=later(1)))))
     assert views.feedback_by_source(TENANT, NOW) == {"direct": 1, "expert": 1, "safety": 1}
+
+
+def test_what_a_keys_turns_cost_is_added_up_since_a_time(store: SqlStore, views: Views) -> None:
+    costs = [make_turn(key="hk_1", at=later(at), usage=Usage(spend=0.25)) for at in (-5, 1, 2)]
+    others = [make_turn(key="hk_2", usage=Usage(spend=9.0)), make_turn(key="hk_1", usage=Usage())]
+    store.commit(Batch(add=(*costs, *others)))
+    assert views.spent(TENANT, KeyId("hk_1"), NOW) == 0.5
+    assert views.spent(TENANT, KeyId("hk_3"), NOW) == 0.0
 
 
 def test_the_audit_log_is_counted(store: SqlStore, views: Views) -> None:
@@ -144,6 +154,21 @@ def test_turns_are_paged_and_narrowed(store: SqlStore, views: Views) -> None:
         assert wanted
 
 
+def test_what_is_older_comes_page_by_page_in_the_order_of_time(store: SqlStore, views: Views) -> None:
+    turns = [make_turn(at=later(minutes)) for minutes in (3, 1, 2, 2, 2, 9)]
+    said = [make_feedback(at=later(minutes)) for minutes in (2, 1)]
+    begun = make_episode(started_at=later(1))
+    store.commit(Batch(add=(*turns, *said, begun)))
+    first = views.older(Turn, TENANT, later(9), limit=3)
+    assert [turn for _, turn in first] == [turns[1], turns[2], turns[3]]
+    rest = views.older(Turn, TENANT, later(9), after=first[-1][0], limit=3)
+    assert [turn for _, turn in rest] == [turns[4], turns[0]]
+    assert views.older(Turn, TENANT, later(9), after=rest[-1][0]) == []
+    assert [one for _, one in views.older(Feedback, TENANT, later(3))] == said[::-1]
+    assert [one for _, one in views.older(Episode, TENANT, later(3))] == [begun]
+    assert views.older(Turn, TenantId("globex"), later(9)) == []
+
+
 def test_feedback_on_a_turn_is_found_alone_or_beside_others(store: SqlStore, views: Views) -> None:
     choice = make_choice(shown=("turn_1", "turn_2", "turn_3"))
     thumb = make_feedback(turn="turn_2")
@@ -192,7 +217,7 @@ def test_what_came_since_leads_to_what_waits_for_it(store: SqlStore, views: View
     store.commit(Batch(add=tuple(turns[3:])))
     page, first = views.arrived(before, upto, 2)
     rest, second = views.arrived(page, upto)
-    came = [*((TENANT, one.id) for one in (*turns[:3], episode)), ("globex", "theirs")]
+    came = [*((TENANT, turn.id) for turn in turns[:3]), (TENANT, episode.id), ("globex", "theirs")]
     assert sorted([*first, *second]) == sorted(came)
     assert rest == upto
     parked = [make_parked(make_feedback(turn=turn.id)) for turn in turns]
@@ -402,6 +427,7 @@ ASKED: dict[str, Callable[[Views], object]] = {
     "feedback_by_source": lambda views: views.feedback_by_source(TENANT, later(100)),
     "feedback_pulse": lambda views: views.feedback_pulse(TENANT),
     "feedback_tenants": lambda views: views.feedback_tenants(),
+    "spent": lambda views: views.spent(TENANT, KeyId("hk_1"), later(-100)),
     "audit_size": lambda views: views.audit_size(),
     "episode": lambda views: views.episode(TENANT, EpisodeId("e7")),
     "turns": lambda views: views.turns(TENANT),
@@ -411,6 +437,10 @@ ASKED: dict[str, Callable[[Views], object]] = {
     "turns_of_episode": lambda views: views.turns(TENANT, episode=EpisodeId("e7"), policy=PolicyId("p3")),
     "feedback_on": lambda views: views.feedback_on(TENANT, [TurnId(f"t{n}") for n in range(20)]),
     "feedback_recent": lambda views: views.feedback_recent(TENANT),
+    "older_of_turns": lambda views: views.older(Turn, TENANT, later(100)),
+    "older_of_turns_after": lambda views: views.older(Turn, TENANT, later(100), after=(micros(NOW), 7)),
+    "older_of_episodes": lambda views: views.older(Episode, TENANT, later(100)),
+    "older_of_feedback": lambda views: views.older(Feedback, TENANT, later(100)),
     "exposures": lambda views: views.exposures(TENANT, RELEASE),
     "releases_running": lambda views: views.releases_running(TENANT),
     "policy_versions": lambda views: views.policy_versions(TENANT, AgentId("resolver")),
@@ -429,8 +459,18 @@ ASKED: dict[str, Callable[[Views], object]] = {
     "key": lambda views: views.key("hk_1"),
 }
 BIG = {"turn", "feedback", "parked", "episode", "item", "assignment", "link", "audit_entry", "verdict"}
+OLDER = [name for name in ASKED if name.startswith("older")]
 # These end after a page: they read an index from its end, as far as that takes.
-PAGES = {"turns", "turns_before", "turns_of_agent", "feedback_recent", "feedback_pulse", "arrived", "newest"}
+PAGES = {
+    "turns",
+    "turns_before",
+    "turns_of_agent",
+    "feedback_recent",
+    "feedback_pulse",
+    *OLDER,
+    "arrived",
+    "newest",
+}
 
 
 @pytest.fixture

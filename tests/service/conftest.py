@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-import uvicorn
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
@@ -20,6 +17,8 @@ from heedful.road import Parts
 from heedful.service import keyring
 from heedful.service.api import build
 from heedful.store.protocol import Batch
+from hosted import Hosted, hosting
+from house import House, served_at
 from parts import make_parts
 
 ACME = TenantId("acme")
@@ -113,15 +112,22 @@ def key_for(app: FastAPI, parts: Parts) -> KeyFor:
 @pytest.fixture
 def served(app: FastAPI) -> Iterator[str]:
     """The app behind uvicorn on a free port of this machine: its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(128)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with served_at(app) as address:
+        yield address
+
+
+@pytest.fixture
+def hosted() -> Iterator[Hosted]:
+    """A server of somebody else's models."""
+    with hosting() as made:
+        yield made
+
+
+@pytest.fixture
+def house(tmp_path: Path, hosted: Hosted) -> Iterator[House]:
+    """The app in front of it, behind a real port."""
+    with House(tmp_path / "heedful-data", hosted, QuietLoop).open() as made:
+        yield made
 
 
 @pytest.fixture

@@ -88,7 +88,7 @@ class House:
     @contextmanager
     def asking(self, server: Rogue, **more: Any) -> Iterator[OpenAIInference]:
         """From here on that server answers; afterwards nothing of it is left."""
-        given = {"url": server.url, "timeout": TIMEOUT, "stream_seconds": STREAM_SECONDS, "attempts": 1}
+        given: dict[str, Any] = {"url": server.url, "timeout": TIMEOUT, "stream_seconds": STREAM_SECONDS, "attempts": 1}
         adapter = self.switch.adapter = OpenAIInference(UpstreamSettings(**(given | more)), name="rogue")
         tasks = self.tasks()
         yield adapter

@@ -148,8 +148,10 @@ def test_the_whole_way_against_a_real_server(served: str, resolver: str, parts: 
         assert client.get_episode("ticket")["episode"]["product"] == "desk"
         assert client.turn(answer.turn)["answer"] == answer.text
         assert client.status()["agents"][0]["live"] == "resolver@1"
+        early = client.feedback({"turn": "nowhere", "said": {"form": "thumbs", "up": True}})
+        assert early.status == "parked"
         with pytest.raises(NotFound) as caught:
-            client.feedback({"turn": "nowhere", "said": {"form": "thumbs", "up": True}})
+            client.turn("nowhere")
         assert caught.value.field == "turn"
     assert len(parts.store.find(Feedback, TenantId("default"))) == 1
 

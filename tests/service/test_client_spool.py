@@ -17,7 +17,7 @@ from heedful.client import AsyncClient, Client, Spool, Spooled
 from heedful.domain.access import OPERATOR, Scope
 from heedful.domain.episode import Episode, EpisodeState
 from heedful.domain.feedback import Feedback
-from heedful.errors import InvalidInput, NotFound, Unavailable
+from heedful.errors import InvalidInput, Unavailable
 from heedful.road import Parts
 from serving import free_port, serving
 
@@ -155,7 +155,8 @@ def test_feedback_that_cannot_be_is_put_aside_with_the_reason(
 ) -> None:
     bad = {"id": "bad", "episode": "e", "said": {"form": "rating", "value": 9}}
     with Client(f"http://127.0.0.1:{port}", spool=folder) as client:
-        client.feedback([flag("a"), bad, flag("b"), flag("c", episode="nowhere")])
+        odd = {"id": "c", "episode": "e", "said": {"form": "violation", "category": "no.such"}}
+        client.feedback([flag("a"), bad, flag("b"), odd])
         with serving(app, port):
             assert client.flush(20)
     assert sorted(heard(parts)) == ["a", "b"]
@@ -163,14 +164,14 @@ def test_feedback_that_cannot_be_is_put_aside_with_the_reason(
     refused = [json.loads(line) for line in path.read_text().splitlines()]
     assert [json.loads(one["line"])["body"]["id"] for one in refused] == ["bad", "c"]
     assert "goes from 1 to 5" in refused[0]["reason"]
-    assert "not known" in refused[1]["reason"]
+    assert "no.such" in refused[1]["reason"]
     assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_a_refusal_is_an_exception_while_the_server_is_there(app: FastAPI, port: int, folder: Path) -> None:
     with serving(app, port) as url, Client(url, spool=folder) as client:
-        with pytest.raises(NotFound):
-            client.feedback(flag("a", episode="nowhere"))
+        with pytest.raises(InvalidInput):
+            client.feedback({"id": "a", "episode": "e", "said": {"form": "rating", "value": 9}})
         assert client.waiting == 0
 
 

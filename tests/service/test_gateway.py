@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import time
+from dataclasses import replace
 from typing import Any
 
 import openai
@@ -18,8 +19,10 @@ from heedful.domain.ids import TenantId
 from heedful.domain.release import Release
 from heedful.release.allocate import allocate, bucket
 from heedful.road import Parts
+from heedful.service.api import build
+from heedful.store.protocol import Batch
 
-from .conftest import asked, released
+from .conftest import QuietLoop, asked, local, released
 
 TENANT = TenantId("default")
 HI: list[Any] = [{"role": "user", "content": "Hi"}]
@@ -258,6 +261,36 @@ def test_a_canary_answers_its_share_and_the_log_can_be_recomputed(
         assert allocation.probability == pytest.approx(0.4 if canary else 0.6)
         assert turn.answer == ("WHERE IS MY PARCEL?" if canary else "You said: Where is my parcel?")
     assert len({turn.policy for turn in turns}) == 2
+
+
+def test_a_release_by_user_keeps_each_user_on_one_side_and_its_cohorts_nest(
+    app: FastAPI, http: TestClient, resolver: str, parts: Parts
+) -> None:
+    """A second gateway over the same store, and one after a restart, decide alike."""
+
+    def sides(gateway: TestClient) -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for n in range(60):
+            user = f"u{n % 20}"
+            body = {"model": resolver, "messages": HI}
+            answer = gateway.post("/v1/chat/completions", json=body, headers={"x-heedful-user": user})
+            found.setdefault(user, set()).add(answer.headers["x-heedful-policy"])
+        return found
+
+    released(http, resolver, "shout", steps=[30, 70, 100], unit="user")
+    first = sides(http)
+    assert all(len(policies) == 1 for policies in first.values())
+    again = local(build(parts, QuietLoop(parts)))
+    assert sides(again) == first
+    (release,) = parts.store.find(Release, TENANT, where={"stage": "canary"})
+    assert {user for user, found in first.items() if found == {"resolver@2"}} == {
+        user for user in first if bucket(release.salt, user) < 0.3
+    }
+    parts.store.commit(Batch(swap=((release, replace(release, step=1)),)))
+    app.state.fleet.refresh()
+    wider = sides(http)
+    canary = {user for user, found in first.items() if found == {"resolver@2"}}
+    assert canary < {user for user, found in wider.items() if found == {"resolver@2"}}
 
 
 def test_a_rollback_by_another_process_reaches_the_gateway_in_a_second(

@@ -293,7 +293,7 @@ def test_parts_survive_as_their_text(parts: list[TextPart]) -> None:
 
 def test_a_request_wins_over_the_policy_and_null_says_nothing() -> None:
     usual = Sampling(temperature=0.7, max_tokens=9, seed=1, stop=("\n",), extra={"top_k": 3})
-    asked = {
+    asked: dict[str, Any] = {
         "messages": [],
         "temperature": None,
         "seed": 2,

@@ -108,7 +108,7 @@ def test_every_setting_explains_itself() -> None:
 
 
 def test_the_manual_knows_every_setting() -> None:
-    assert [setting.name for setting in manual.settings()] == list(names())
+    assert [setting.name for setting in manual.settings() if ".NAME." not in setting.name] == list(names())
 
 
 def test_the_example_sets_nothing_as_it_is_and_reads_when_its_marks_are_taken_off(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class Action(StrEnum):
 
     ANSWER = "get answers from policies"
     WORK = "begin, end and read episodes"
+    BRING = "bring what was done elsewhere"
     FOLLOW = "see how an episode stands"  # without what was said in it
     SAY = "give feedback"
     JUDGE = "take and answer assignments"
@@ -35,7 +36,8 @@ class Action(StrEnum):
     MEND = "replay and purge dead letters"
     AUDIT = "see the audit log"
     KEYS = "issue, rotate and revoke keys"
-    TENANTS = "issue keys of another tenant"
+    TENANTS = "issue keys of another tenant, or purge it"
+    PURGE = "remove what was kept long enough"
     OPERATE = "see the metrics of the whole server"
 
 
@@ -44,7 +46,7 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
     Scope.ENGINEER: frozenset(
         {
             *(Action.READ, Action.FOLLOW, Action.ADOPT, Action.RELEASE, Action.LEARN),
-            *(Action.ASK, Action.JUDGE, Action.ASSIGN, Action.MEND),
+            *(Action.ASK, Action.JUDGE, Action.ASSIGN, Action.MEND, Action.BRING),
         }
     ),
     Scope.REVIEWER: frozenset(
@@ -54,7 +56,7 @@ ALLOWED: Mapping[Scope, frozenset[Action]] = {
         }
     ),
     Scope.RATER: frozenset({Action.JUDGE, Action.SAY}),
-    Scope.AGENT: frozenset({Action.ANSWER, Action.WORK, Action.FOLLOW}),
+    Scope.AGENT: frozenset({Action.ANSWER, Action.WORK, Action.FOLLOW, Action.BRING}),
     Scope.PRODUCT: frozenset({Action.SAY, Action.FOLLOW}),
     Scope.WIDGET: frozenset({Action.SAY}),
     Scope.VIEWER: frozenset({Action.READ, Action.OPERATE}),

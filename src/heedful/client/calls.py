@@ -155,11 +155,13 @@ class ask:
         policy: str,
         *,
         steps: Sequence[float] | None = None,
+        unit: str | None = None,
         override: str | None = None,
         once: str | None = None,
     ) -> Call[Json]:
-        """Begin to take the policy to the fleet; with `once` only the first time."""
-        body = _given(policy=policy, steps=steps, override=override, once=once or new_id("client"))
+        """Begin to take the policy to the fleet; with `once` only the first time. `unit` is what stays on one
+        side of it: instance, user, conversation or episode."""
+        body = _given(policy=policy, steps=steps, unit=unit, override=override, once=once or new_id("client"))
         return Call(method="POST", path="/v1/releases", body=body, read=_json)
 
     @staticmethod

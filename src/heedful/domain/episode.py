@@ -6,11 +6,12 @@ so the conversation graph is read off the turns and is not kept twice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from heedful.domain.capture import Capture
 from heedful.domain.content import Json, Message, Sampling, Tokens, ToolCall, Usage
 from heedful.domain.guard import Ruling
 from heedful.domain.ids import (
@@ -99,6 +100,7 @@ class Episode:
     outcome: float | None = None  # shared by all its agents, 0 to 1
     world: World | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    capture: Capture = field(default=Capture.FULL, metadata={"stamp": True})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,3 +135,22 @@ class Turn:
     world: World | None = None  # the surroundings at this turn, when they change
     purpose: Purpose = Purpose.LIVE
     metadata: Mapping[str, str] = field(default_factory=dict)
+    capture: Capture = field(default=Capture.FULL, metadata={"stamp": True})
+
+
+def addressees(turns: Sequence[Turn]) -> Mapping[TurnId, str | None]:
+    """Whom each of an episode's turns was for, in the order of time; None where nobody can tell.
+
+    Who calls tools hands over when another agent goes on from there. Any other turn without an addressee
+    answers its parent's agent.
+    """
+    agents = {turn.id: turn.agent for turn in turns}
+    went_on: dict[TurnId, AgentId] = {}
+    for turn in turns:
+        if turn.parent is not None and turn.agent != agents.get(turn.parent):
+            went_on.setdefault(turn.parent, turn.agent)
+    return {
+        turn.id: turn.addressee
+        or (went_on.get(turn.id) if turn.tool_calls else agents.get(turn.parent) if turn.parent else None)
+        for turn in turns
+    }

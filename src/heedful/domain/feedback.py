@@ -15,6 +15,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator
 
+from heedful.domain.capture import Capture
 from heedful.domain.content import Message
 from heedful.domain.ids import (
     AssignmentId,
@@ -252,6 +253,7 @@ class Feedback:
     language: str | None = None
     judgement: Judgement | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    capture: Capture = field(default=Capture.FULL, metadata={"stamp": True})
     received_at: datetime | None = field(default=None, metadata={"stamp": True})
     policy: PolicyId | None = field(default=None, metadata={"stamp": True})  # that wrote the target
 

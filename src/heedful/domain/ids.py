@@ -39,16 +39,15 @@ Digest = NewType("Digest", str)  # "sha256:" and 64 hex digits
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._:/@-]{0,127}$"
 _ID = re.compile(ID_PATTERN)
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # base 32 without letters that read like digits
+_PAIRS = [
+    one + other for one in _ALPHABET for other in _ALPHABET
+]  # two digits at a time: every request has an id
 
 
 def mint(kind: str, at: datetime, random: Random) -> str:
     """A new id such as `turn_01jd…`: 48 bits of milliseconds, then 80 of chance."""
     number = (int(at.timestamp() * 1000) << 80) | random.getrandbits(80)
-    digits = []
-    for _ in range(26):
-        number, digit = divmod(number, 32)
-        digits.append(_ALPHABET[digit])
-    return f"{kind}_{''.join(reversed(digits))}"
+    return f"{kind}_{''.join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])}"
 
 
 def check_id(value: str, field: str) -> str:

@@ -7,10 +7,13 @@ itself: that is no reason to refuse it.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Container, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Protocol
+
+import orjson
 
 from heedful.domain.feedback import Feedback, Violation
 from heedful.domain.ids import EpisodeId, PolicyId, TurnId
@@ -29,6 +32,14 @@ class Answered(Protocol):
     def episode(self) -> EpisodeId: ...
     @property
     def policy(self) -> PolicyId: ...
+
+
+def sent(said: Feedback) -> str:
+    """A digest of what the sender said: the same whenever it is sent, whatever we have made of it since."""
+    try:
+        return hashlib.sha256(orjson.dumps(said, default=dict, option=orjson.OPT_SORT_KEYS)).hexdigest()
+    except TypeError as error:  # half a surrogate pair, or something in `metadata` that is no text
+        raise InvalidInput(f"the feedback cannot be written as JSON: {error}") from error
 
 
 def check(said: Feedback, *, taxonomy: Taxonomy, metrics: Metrics, now: datetime) -> None:

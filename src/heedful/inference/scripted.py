@@ -13,7 +13,7 @@ from heedful.dialect import chat
 from heedful.dialect.chat import Wire
 from heedful.domain.content import Answer, Message
 from heedful.domain.models import External, Policy
-from heedful.errors import Misconfigured
+from heedful.errors import InvalidInput, Misconfigured
 
 Script = Callable[[Sequence[Message]], str | Answer]
 
@@ -36,7 +36,7 @@ class ScriptedInference:
             yield chunk
 
     async def forward(self, policy: Policy, path: str, asked: Wire) -> Wire:
-        raise Misconfigured(f"policy {policy.id!r} is a script: it knows no {path}")
+        raise InvalidInput(f"policy {policy.id!r} is a script: it knows no {path}", field="model")
 
     async def prepare(self, policy: Policy) -> None:
         self._script(policy)

@@ -20,19 +20,23 @@ from heedful.service import (
     episodes,
     errors,
     feedback,
+    imports,
     keys,
     labeling,
+    openapi,
     overwatch,
     records,
     releases,
+    retention,
     sources,
+    traces,
     widget,
 )
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.floor import Floor
 from heedful.service.front import Front
-from heedful.service.gateway import Gateway
+from heedful.service.gateway import INSIDE, Gateway
 from heedful.service.joiner import Joiner
 from heedful.service.loop import Loop
 from heedful.service.metrics import Metrics
@@ -45,12 +49,14 @@ Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]
 
 ROUTES: tuple[Route, ...] = (
     *feedback.ROUTES,
+    *imports.ROUTES,
     *sources.ROUTES,
     *episodes.ROUTES,
     *labeling.ROUTES,
     *releases.ROUTES,
     *records.ROUTES,
     *keys.ROUTES,
+    *retention.ROUTES,
     *overwatch.ROUTES,
 )
 
@@ -91,7 +97,7 @@ def build(
         recorder,
     )
     prices = {name: upstream.prices for name, upstream in settings.inference.upstreams.items()}
-    gateway = Gateway(service, settings.gateway, prices)
+    gateway = Gateway(service, settings.gateway, prices, signs=settings.feedback.signs)
     joiner = Joiner(parts)
 
     @asynccontextmanager
@@ -101,12 +107,12 @@ def build(
                 await stack.enter_async_context(lifespan(app))
             service.recorder.start()
             stack.push_async_callback(asyncio.to_thread, service.recorder.stop)
+            stack.push_async_callback(asyncio.to_thread, gateway.noticing.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
             await asyncio.to_thread(sources.remembered, parts, heard)
             joiner.start()
             stack.callback(joiner.stop)
-            stack.callback(ingest.collector.close)
             yield
 
     app = House(
@@ -122,12 +128,13 @@ def build(
     _health(app, service, floor)
     app.add_route(widget.PATH, widget.script, methods=["GET"])
     errors.install(app)
+    openapi.describe(app, inside=INSIDE)
     app.front = Front(
         app.behind,
         door=service.door,
         metrics=service.metrics,
         mint=parts.mint,
-        hot=(*gateway.routes(), *ingest.routes()),
+        hot=(*gateway.routes(), *ingest.routes(), *traces.routes(parts)),
         body_limit=settings.server.body_limit,
         body_seconds=settings.server.body_seconds,
         unread_seconds=settings.server.unread_seconds,

@@ -25,6 +25,7 @@ from heedful.errors import InvalidInput, Malformed
 DEEPEST = 64  # objects and lists within one another
 LARGE = 1 << 16  # bytes, above which reading would hold up the event loop
 LONGEST_PATH = 200  # characters of a field's path that we repeat
+MANY = 1000  # things wrong with one body: to look at each of a million would hold up everybody else
 
 
 async def read(request: Request) -> Any:
@@ -61,7 +62,8 @@ def parse(body: bytes) -> Any:
         raise _blame(body, error) from None
     if b"\\u0000" in body:
         _refuse(value, _has_nul, "holds a NUL character: leave it out")
-    if body.count(b"{") + body.count(b"[") > DEEPEST and (deep := _too_deep(value)) is not None:
+    if body.count(b"{") + body.count(b"[") > DEEPEST and _is_deep(value):
+        deep = _too_deep(value)
         raise Malformed(f"{deep} is nested more than {DEEPEST} levels deep: send it flatter", field=deep)
     return value
 
@@ -125,7 +127,22 @@ def _leaves(value: Any) -> Iterator[tuple[str, Any]]:
             yield path or "body", one
 
 
-def _too_deep(value: Any) -> str | None:
+def _is_deep(value: Any) -> bool:
+    """Whether there is anything below `DEEPEST` levels: one level after the other, without their paths."""
+    level = [value]
+    for _ in range(DEEPEST):
+        level = [
+            inner
+            for one in level
+            for inner in (one.values() if type(one) is dict else one)
+            if type(inner) is dict or type(inner) is list
+        ]
+        if not level:
+            return False
+    return True
+
+
+def _too_deep(value: Any) -> str:
     """The path of the first thing below `DEEPEST` levels."""
     waiting: list[tuple[int, str, Any]] = [(1, "", value)]
     while waiting:
@@ -136,7 +153,7 @@ def _too_deep(value: Any) -> str | None:
             return path
         pairs = one.items() if isinstance(one, dict) else enumerate(one)
         waiting.extend((depth + 1, _join(path, key), inner) for key, inner in pairs)
-    return None
+    raise AssertionError("nothing is nested so deep")
 
 
 def _join(path: str, key: object) -> str:
@@ -179,4 +196,8 @@ def checked(shape: Any, given: Any) -> Any:
     try:
         return shape.model_validate(given)
     except ValidationError as error:
+        if error.error_count() > MANY:
+            raise InvalidInput(
+                f"{error.error_count()} things in it cannot be: send a part of it to hear which"
+            ) from None
         raise invalid(error.errors(include_url=False), given) from None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,12 +21,15 @@ from heedful import road
 from heedful.domain.episode import Turn
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import EpisodeId, TenantId, TurnId
-from heedful.errors import HeedfulError
+from heedful.errors import Busy, HeedfulError
 from heedful.road import Heard, Hearing, Parts
 from heedful.store.targets import Target, Targets
 
 Value = TypeVar("Value")
 MOST = 500  # pieces that are prepared in one pass of the loop: others want to be answered too
+AHEAD = 2  # batches on their way to the disk: one is being written and one is ready, the rest gathers here
+FULL_AHEAD = 8  # the same for batches that have `MOST` pieces already and gain nothing by waiting
+WAITING_PIECES, WAITING_BYTES = 20_000, 128 << 20  # of requests that wait here; beyond that they are `Busy`
 REMEMBERED = 50_000  # targets of each generation
 ACTOR = "ingest"  # judgements, which are acts of somebody, do not come through here
 
@@ -37,41 +40,58 @@ class Waiting:
 
     tenant: TenantId
     said: Sequence[Feedback]
+    size: int  # bytes
     done: asyncio.Future[list[Heard]]
 
 
-class Collector:
-    """Lives on one event loop, which is the one that first asks."""
+class Seen:
+    """Targets that were here lately: what a turn is never changes."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
-        self._turns: Recent[Target] = Recent()
-        self._episodes: Recent[bool] = Recent()
-        self._ready: deque[Waiting] = deque()
-        self._unknown: deque[Waiting] = deque()
-        self._looking = False
-        self._going = False
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._bell: Bell | None = None
-        self._threads = ThreadPoolExecutor(1, thread_name_prefix="heedful-targets")
+    def __init__(self) -> None:
+        self.turns: Recent[Target] = Recent()
+        self.episodes: Recent[bool] = Recent()
 
     def answered(self, turns: Sequence[Turn]) -> None:
-        """Turns that just were answered: feedback on them needs no look-up, and may come before the disk has them."""
+        """These just were: feedback on them needs no look-up, and may come before the disk has them."""
         for turn in turns:
-            self._turns.add((turn.tenant, turn.id), Target(turn.episode, turn.policy))
-            self._episodes.add((turn.tenant, turn.episode), True)
+            self.turns.add((turn.tenant, turn.id), Target(turn.episode, turn.policy))
+            self.episodes.add((turn.tenant, turn.episode), True)
 
     def forget(self) -> None:
         """Look everything up again: something was dropped."""
-        self._turns.clear()
-        self._episodes.clear()
+        self.turns.clear()
+        self.episodes.clear()
 
-    async def hear(self, tenant: TenantId, said: Sequence[Feedback]) -> list[Heard]:
-        """As `road.hear`, for feedback without judgements."""
-        loop = asyncio.get_running_loop()
-        if loop is not self._loop:
-            self._loop, self._bell = loop, Bell(loop)
-        waiting = Waiting(tenant, said, loop.create_future())
+
+class Collector:
+    """Of one event loop: everything but the look-ups and the commits happens on it."""
+
+    def __init__(self, parts: Parts, seen: Seen, threads: Executor, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._threads = threads
+        self._parts = parts
+        self._turns, self._episodes = seen.turns, seen.episodes
+        self._bell = Bell(loop)
+        self._ready: deque[Waiting] = deque()  # whose targets are known, as far as they are here
+        self._unknown: deque[Waiting] = deque()
+        self._looking = False
+        self._going = False
+        self._ahead = 0  # batches that the store has and did not finish
+        self._pieces = self._bytes = 0  # of everything that is not answered
+
+    async def hear(self, tenant: TenantId, said: Sequence[Feedback], size: int) -> list[Heard]:
+        """As `road.hear`, for feedback without judgements; `size` is how many bytes it came in."""
+        if self._pieces + len(said) > WAITING_PIECES or self._bytes + size > WAITING_BYTES:
+            raise Busy(f"{self._pieces} pieces of feedback wait to be written: send this again soon")
+        self._pieces += len(said)
+        self._bytes += size
+        try:
+            return await self._through(Waiting(tenant, said, size, self.loop.create_future()))
+        finally:
+            self._pieces -= len(said)
+            self._bytes -= size
+
+    async def _through(self, waiting: Waiting) -> list[Heard]:
         if self._known(waiting):
             self._ready.append(waiting)
             self._go()
@@ -79,9 +99,6 @@ class Collector:
             self._unknown.append(waiting)
             self._look()
         return await waiting.done
-
-    def close(self) -> None:
-        self._threads.shutdown()
 
     # -- what it is about --------------------------------------------------------------------------------
 
@@ -97,19 +114,17 @@ class Collector:
         return True
 
     def _look(self) -> None:
-        if self._looking or not self._unknown or self._loop is None:
-            return
-        self._looking = True
-        self._loop.call_soon(self._ask)  # those of this pass come along
+        if self._unknown and not self._looking:
+            self._looking = True
+            self.loop.call_soon(self._ask)  # those of this pass come along
 
     def _ask(self) -> None:
-        assert self._loop is not None
         some, pieces = [], 0
         while self._unknown and pieces < 2 * MOST:
             some.append(self._unknown.popleft())
             pieces += len(some[-1].said)
         asked = _by_tenant(some)
-        looked = self._loop.run_in_executor(self._threads, _looked, self._parts, asked)
+        looked = self.loop.run_in_executor(self._threads, _looked, self._parts, asked)
         looked.add_done_callback(partial(self._found, some))
 
     def _found(self, some: Sequence[Waiting], looked: asyncio.Future[dict[TenantId, Targets]]) -> None:
@@ -137,9 +152,14 @@ class Collector:
     # -- on its way to the store -------------------------------------------------------------------------
 
     def _go(self) -> None:
-        if not self._going and self._loop is not None:
+        if self._ready and not self._going and self._may_go():
             self._going = True
-            self._loop.call_soon(self._send)
+            self.loop.call_soon(self._send)
+
+    def _may_go(self) -> bool:
+        if self._ahead < AHEAD:
+            return True
+        return self._ahead < FULL_AHEAD and sum(len(one.said) for one in self._ready) >= MOST
 
     def _send(self) -> None:
         """A batch for the store, of one tenant; what is left has the next pass."""
@@ -154,16 +174,15 @@ class Collector:
             else:
                 left.append(one)
         self._ready.extendleft(reversed(left))
-        if self._ready:
-            self._go()
         said = [piece for one in some for piece in one.said] if len(some) > 1 else first.said
         turns, episodes = self._targets(first.tenant, said)
         hearing = road.begin_to_hear(self._parts, first.tenant, said, turns, episodes, actor=ACTOR)
         if hearing.kept is None:
             self._tell(some, hearing)
         else:
-            assert self._bell is not None
-            hearing.kept.add_done_callback(self._bell.ringer(partial(self._tell, some, hearing)))
+            self._ahead += 1
+            hearing.kept.add_done_callback(self._bell.ringer(partial(self._kept, some, hearing)))
+        self._go()
 
     def _targets(
         self, tenant: TenantId, said: Sequence[Feedback]
@@ -172,6 +191,11 @@ class Collector:
         seen = self._turns.get
         found = {id: target for id in turns if (target := seen((tenant, id))) is not None}
         return found, frozenset(id for id in episodes if self._episodes.get((tenant, id)))
+
+    def _kept(self, some: Sequence[Waiting], hearing: Hearing) -> None:
+        self._ahead -= 1
+        self._go()
+        self._tell(some, hearing)
 
     def _tell(self, some: Sequence[Waiting], hearing: Hearing) -> None:
         try:

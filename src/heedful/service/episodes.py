@@ -22,9 +22,10 @@ T = TypeVar("T")
 
 def begin_episode(visit: Visiting, episode: EpisodeIn) -> Response:
     """A task begins. Needed only when there is more to say about it than its first turn does."""
-    new = episode.to_domain(
+    said = episode.to_domain(
         tenant=visit.tenant, id=episode.id or visit.parts.mint("episode"), at=visit.parts.clock.now()
     )
+    new = road.captured(visit.parts, said)
     kept, fresh = keep_once(visit, new, lambda there: replace(new, started_at=there.started_at))
     return reply(kept, status=201 if fresh else 200)
 
@@ -87,6 +88,7 @@ ROUTES = (
         handler=begin_episode,
         status=201,
         gives=Episode,
+        also={200: Episode},
     ),
     Route(
         method="POST",
@@ -95,7 +97,13 @@ ROUTES = (
         handler=end_episode,
         gives=Episode,
     ),
-    Route(method="GET", path="/v1/episodes/{id:path}", action=Action.FOLLOW, handler=get_episode),
+    Route(
+        method="GET",
+        path="/v1/episodes/{id:path}",
+        action=Action.FOLLOW,
+        handler=get_episode,
+        gives=dict[str, Any],
+    ),
     Route(method="GET", path="/v1/turns/{id:path}", action=Action.READ_TEXT, handler=get_turn, gives=Turn),
 )
 

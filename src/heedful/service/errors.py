@@ -10,14 +10,17 @@ from collections.abc import Mapping
 import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown
-from heedful.service.body import invalid
+from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown, Unavailable
+from heedful.service.body import MANY, invalid
 from heedful.wire import ErrorOut
 
 log = logging.getLogger("heedful.service")
+
+AWAY_SECONDS = 1.0  # until something that does not answer is asked again
 
 TYPES: Mapping[int, str] = {
     401: "authentication_error",
@@ -40,8 +43,8 @@ def code_of(kind: type[HeedfulError]) -> str:
 
 def answer(error: HeedfulError) -> Response:
     headers = {}
-    if isinstance(error, Busy):
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, Busy | Unavailable):
+        headers["retry-after"] = str(max(1, math.ceil(getattr(error, "retry_after", AWAY_SECONDS))))
     if isinstance(error, NotKnown):
         headers["www-authenticate"] = "Bearer"
     if error.status >= 500 and not isinstance(error, Busy):
@@ -71,6 +74,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HeedfulError, _ours)
     app.add_exception_handler(RequestValidationError, _pydantics)
     app.add_exception_handler(HTTPException, _starlettes)
+    app.add_exception_handler(Exception, _unforeseen)
+
+
+async def _unforeseen(request: Request, error: Exception) -> Response:
+    return unforeseen()
 
 
 async def _ours(request: Request, error: Exception) -> Response:
@@ -80,7 +88,7 @@ async def _ours(request: Request, error: Exception) -> Response:
 
 async def _pydantics(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    errors = error.errors()
+    errors = error.errors()[:MANY]
     beside = [one for one in errors if one["loc"][0] != "body"]  # in the query or the address
     given = {one["loc"][1]: one["input"] for one in beside} if beside else error.body
     shown = [{**one, "loc": one["loc"][1:]} for one in beside or errors]
@@ -94,10 +102,12 @@ async def _starlettes(request: Request, error: Exception) -> Response:
     if error.status_code == 404:
         ours: HeedfulError = NotFound(f"there is no {where}: /openapi.json has what there is")
     elif error.status_code == 405:
-        ours = InvalidInput(
-            f"{where} does not exist: the address takes {(error.headers or {}).get('allow', 'others')}"
-        )
+        allowed = Headers(error.headers or {}).get("allow", "")
+        ours = InvalidInput(f"{where} does not exist: the address takes {allowed or 'others'}")
         ours.status = 405
+        said = answer(ours)
+        said.headers["allow"] = allowed
+        return said
     else:
         ours = kinds.get(error.status_code, InvalidInput)(str(error.detail))
         ours.status = error.status_code

@@ -7,8 +7,8 @@ read and checked there, what is large in a thread, and what is kept goes through
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -27,7 +27,7 @@ from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotAllowe
 from heedful.feedback.metrics import declared
 from heedful.road import Heard, Parts
 from heedful.service import body, errors
-from heedful.service.collector import Collector
+from heedful.service.collector import Collector, Seen
 from heedful.service.floor import Floor
 from heedful.service.front import Arrival, HotRoute, Reply
 from heedful.service.metrics import Metrics
@@ -55,22 +55,25 @@ class Ingest:
         self._metrics = metrics
         self._sources = sources
         self._floor = floor
-        self.collector = Collector(parts)
+        self.seen = Seen()
+        self._collector: Collector | None = None
+        # One thread, so that it is always the same connection that looks, with its pages at hand.
+        self._threads = ThreadPoolExecutor(1, thread_name_prefix="heedful-targets")
 
     def routes(self) -> tuple[HotRoute, ...]:
         return (HotRoute(method="POST", path="/v1/feedback", action=Action.SAY, handler=self._arrived),)
 
     async def _arrived(self, arrival: Arrival) -> Reply:
         sent = await body.load(arrival.body, arrival.headers.get("content-type", ""))
-        return Reply(*await self.take(arrival.caller, sent))
+        return Reply(*await self.take(arrival.caller, sent, len(arrival.body)))
 
-    async def take(self, caller: Caller, sent: Any) -> tuple[int, bytes]:
-        """Status and body of the answer."""
+    async def take(self, caller: Caller, sent: Any, size: int) -> tuple[int, bytes]:
+        """Status and body of the answer to so many bytes."""
         self._floor.check()
         if isinstance(sent, list):
             _check_length(sent)
-            return 207, _many(await self._each(caller, sent))
-        _, what = (await self._each(caller, [sent]))[0]
+            return 207, _many(await self._each(caller, sent, size))
+        _, what = (await self._each(caller, [sent], size))[0]
         if isinstance(what, HeedfulError):
             raise what
         if what.error is not None:
@@ -79,7 +82,7 @@ class Ingest:
 
     # -- each piece on its own ---------------------------------------------------------------------------
 
-    async def _each(self, caller: Caller, sent: Sequence[Any]) -> list[Result]:
+    async def _each(self, caller: Caller, sent: Sequence[Any], size: int) -> list[Result]:
         """What became of each: heard by the road, or refused before it."""
         if len(sent) > SLOWLY:
             pieces = await asyncio.to_thread(self._read_all, caller, sent)
@@ -87,7 +90,7 @@ class Ingest:
             pieces = self._read_all(caller, sent)
         good = [one for one in pieces if isinstance(one, Read)]
         with self._metrics.waiting.track_inprogress():
-            heard = await self._heard(caller, good)
+            heard = await self._heard(caller, good, size)
         _refuse_if_busy(heard)
         results = list(_in_order(sent, pieces, heard))
         self._count(caller, good, heard, len(sent) - len(good))
@@ -117,22 +120,28 @@ class Ingest:
         require_source(caller, feedback.source)
         return Read(feedback, sent.at is not None)
 
-    async def _heard(self, caller: Caller, pieces: Sequence[Read]) -> list[Heard]:
+    async def _heard(self, caller: Caller, pieces: Sequence[Read], size: int) -> list[Heard]:
         """As the road hears it. Who sends the same again without a time meant the time of the first sending."""
         if not pieces:
             return []
         if any(one.said.judgement is not None for one in pieces):
             return await asyncio.to_thread(_judged, self._parts, caller, pieces)
-        heard = await self.collector.hear(caller.tenant, [one.said for one in pieces])
+        heard = await self._here().hear(caller.tenant, [one.said for one in pieces], size)
         if any(isinstance(one.error, Conflict) for one in heard):
             return await asyncio.to_thread(_undated, self._parts, caller, pieces, heard)
         return heard
 
+    def _here(self) -> Collector:
+        loop = asyncio.get_running_loop()
+        if self._collector is None or self._collector.loop is not loop:
+            self._collector = Collector(self._parts, self.seen, self._threads, loop)
+        return self._collector
+
     def _count(self, caller: Caller, good: Sequence[Read], heard: Sequence[Heard], unread: int) -> None:
-        kinds = Counter(
-            (one.said.source, one.said.said.form, _status(what))
-            for one, what in zip(good, heard, strict=True)
-        )
+        kinds: dict[tuple[Source, str, str], int] = {}
+        for one, what in zip(good, heard, strict=True):
+            kind = one.said.source, one.said.said.form, _status(what)
+            kinds[kind] = kinds.get(kind, 0) + 1
         for (source, form, status), count in kinds.items():
             self._metrics.feedback(form, status, count)
             self._sources.note(caller.tenant, source, form, status, count)
@@ -192,11 +201,7 @@ def _id_of(raw: Any) -> str | None:
 
 
 def _status(heard: Heard) -> str:
-    if heard.error is not None:
-        return "error"
-    if not heard.kept:
-        return "duplicate"
-    return "parked" if heard.parked else "kept"
+    return "error" if heard.error is not None else heard.standing
 
 
 def _result(id: str | None, what: Heard | HeedfulError) -> dict[str, Any]:
@@ -290,7 +295,7 @@ async def post_feedback(visit: Visiting, said: Annotated[Any, Body()]) -> Respon
     rejects its neighbours. With an `id`, sending it again is safe. 201: kept; 200: it was there already; 202:
     what it is about is not here yet, and it is kept until that comes; 207: a list. Each of them is sent when
     everything is on disk."""
-    status, answer = await visit.service.ingest.take(visit.caller, said)
+    status, answer = await visit.service.ingest.take(visit.caller, said, 0)
     return Response(answer, status_code=status, media_type="application/json")
 
 
@@ -316,7 +321,10 @@ ROUTES = (
         action=Action.SAY,
         handler=post_feedback,
         status=201,
-        gives=Kept | KeptMany,
+        takes=FeedbackIn | list[FeedbackIn],
+        gives=Kept,
+        also={200: Kept, 202: Kept, 207: KeptMany},
+        refuses=(404, 408),
     ),
     Route(
         method="GET",

@@ -65,7 +65,13 @@ ROUTES = (
         status=201,
         gives=KeyIssued,
     ),
-    Route(method="GET", path="/v1/keys", action=Action.KEYS, handler=list_keys),
+    Route(
+        method="GET",
+        path="/v1/keys",
+        action=Action.KEYS,
+        handler=list_keys,
+        gives=dict[str, list[KeyOut]],
+    ),
     Route(
         method="POST",
         path="/v1/keys/{id}/rotate",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Query
 from starlette.responses import Response
@@ -78,11 +78,37 @@ def set_gold(visit: Visiting, id: str, gold: GoldIn) -> Response:
 
 
 ROUTES = (
-    Route(method="POST", path="/v1/queues", action=Action.ASK, handler=make_queue, status=201, gives=Queue),
-    Route(method="GET", path="/v1/queues", action=Action.READ, handler=list_queues),
+    Route(
+        method="POST",
+        path="/v1/queues",
+        action=Action.ASK,
+        handler=make_queue,
+        status=201,
+        gives=Queue,
+        also={200: Queue},
+    ),
+    Route(
+        method="GET",
+        path="/v1/queues",
+        action=Action.READ,
+        handler=list_queues,
+        gives=dict[str, list[Queue]],
+    ),
     Route(method="POST", path="/v1/queues/{id:path}/lease", action=Action.JUDGE, handler=lease, gives=Work),
-    Route(method="GET", path="/v1/queues/{id:path}", action=Action.READ, handler=get_queue),
-    Route(method="GET", path="/v1/items", action=Action.READ_TEXT, handler=list_items),
+    Route(
+        method="GET",
+        path="/v1/queues/{id:path}",
+        action=Action.READ,
+        handler=get_queue,
+        gives=dict[str, Any],
+    ),
+    Route(
+        method="GET",
+        path="/v1/items",
+        action=Action.READ_TEXT,
+        handler=list_items,
+        gives=dict[str, list[Item]],
+    ),
     Route(
         method="POST",
         path="/v1/items/{id:path}/gold",

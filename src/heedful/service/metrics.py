@@ -32,6 +32,7 @@ class Metrics:
         self._feedback = Counter(
             "heedful_feedback", "Pieces of feedback by form.", ("form", "status"), registry=self._registry
         )
+        self._said: dict[tuple[str, str], Counter] = {}
         self._turns = Counter(
             "heedful_turns", "Turns by policy.", ("tenant", "policy", "arm"), registry=self._registry
         )
@@ -53,6 +54,11 @@ class Metrics:
             ("tenant",),
             registry=self._registry,
         )
+        self._unnoticed = Counter(
+            "heedful_conversations_unread",
+            "Conversations in which nobody looked for signs, because too many came.",
+            registry=self._registry,
+        )
         self.waiting = Gauge(
             "heedful_ingest_waiting", "Requests that wait for their commit.", registry=self._registry
         )
@@ -66,7 +72,10 @@ class Metrics:
         known[1].observe(seconds)
 
     def feedback(self, form: str, status: str, count: int = 1) -> None:
-        self._feedback.labels(form, status).inc(count)
+        known = self._said.get((form, status))
+        if known is None:
+            known = self._said[form, status] = self._feedback.labels(form, status)
+        known.inc(count)
 
     def silences(self, read: Callable[[], Mapping[TenantId, Silence]]) -> None:
         """How long no feedback has come: asked whenever somebody reads the metrics."""
@@ -74,6 +83,9 @@ class Metrics:
 
     def turns(self, tenant: str, policy: str, arm: str, count: int) -> None:
         self._turns.labels(tenant, policy, arm).inc(count)
+
+    def unnoticed(self) -> None:
+        self._unnoticed.inc()
 
     def unrecorded(self, count: int) -> None:
         self._unrecorded.inc(count)

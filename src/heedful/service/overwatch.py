@@ -32,6 +32,12 @@ def decide(visit: Visiting, id: str, decision: DecisionIn) -> Response:
 
 
 ROUTES = (
-    Route(method="GET", path="/v1/held", action=Action.OVERWATCH, handler=list_held),
+    Route(
+        method="GET",
+        path="/v1/held",
+        action=Action.OVERWATCH,
+        handler=list_held,
+        gives=dict[str, list[Held]],
+    ),
     Route(method="POST", path="/v1/held/{id:path}", action=Action.OVERWATCH, handler=decide, gives=Held),
 )

@@ -86,7 +86,9 @@ class Recorder:
 
     def keep(self, turns: Sequence[Turn], episode: Episode | None, *, named: bool) -> Entry | None:
         """On record from now on; None when it could not be and the settings say to serve all the same."""
-        entry = Entry(turns[0].tenant, tuple(turns), episode, named)
+        kept = tuple(road.captured(self._parts, turn) for turn in turns)
+        begun = None if episode is None else road.captured(self._parts, episode)
+        entry = Entry(turns[0].tenant, kept, begun, named)
         try:
             number = self._parts.journal.append(entry.line())
         except (Busy, Unavailable) as error:
@@ -105,7 +107,7 @@ class Recorder:
         with self._changed:
             self._waiting.append(entry)
             self._kept += 1
-            for turn in turns:
+            for turn in kept:
                 self._fresh[entry.tenant, turn.id] = turn
             self._start()
             self._changed.notify_all()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import get_args
+from typing import Any, get_args
 
 from starlette.responses import Response
 
@@ -85,7 +85,19 @@ ROUTES = (
         gives=RewardModel,
     ),
     Route(method="GET", path="/v1/runs/{id:path}", action=Action.READ, handler=_getter(Run), gives=Run),
-    Route(method="GET", path="/v1/why/{kind}/{id:path}", action=Action.READ, handler=get_why),
-    Route(method="GET", path="/v1/status", action=Action.READ, handler=get_status),
-    Route(method="GET", path="/v1/audit/root", action=Action.AUDIT, handler=get_audit_root),
+    Route(
+        method="GET",
+        path="/v1/why/{kind}/{id:path}",
+        action=Action.READ,
+        handler=get_why,
+        gives=dict[str, Any],
+    ),
+    Route(method="GET", path="/v1/status", action=Action.READ, handler=get_status, gives=dict[str, Any]),
+    Route(
+        method="GET",
+        path="/v1/audit/root",
+        action=Action.AUDIT,
+        handler=get_audit_root,
+        gives=dict[str, Any],
+    ),
 )

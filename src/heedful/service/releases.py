@@ -71,6 +71,7 @@ def begin_release(visit: Visiting, release: ReleaseIn) -> Response:
         actor=visit.caller.actor,
         once=once,
         steps=release.steps,
+        unit=release.unit,
         override=release.override,
     )
     visit.service.fleet.refresh(visit.tenant)
@@ -130,8 +131,23 @@ def _of_agent(visit: Visit, kind: type, agent: str | None, limit: int) -> list[o
 
 
 ROUTES = (
-    Route(method="POST", path="/v1/policies", action=Action.ADOPT, handler=adopt, status=201, gives=Policy),
-    Route(method="GET", path="/v1/policies", action=Action.READ, handler=list_policies),
+    Route(
+        method="POST",
+        path="/v1/policies",
+        action=Action.ADOPT,
+        handler=adopt,
+        status=201,
+        gives=Policy,
+        also={200: Policy},
+        refuses=(404,),
+    ),
+    Route(
+        method="GET",
+        path="/v1/policies",
+        action=Action.READ,
+        handler=list_policies,
+        gives=dict[str, list[Policy]],
+    ),
     Route(method="GET", path="/v1/policies/{id:path}", action=Action.READ, handler=get_policy, gives=Policy),
     Route(
         method="POST",
@@ -140,8 +156,15 @@ ROUTES = (
         handler=begin_release,
         status=201,
         gives=Release,
+        refuses=(404,),
     ),
-    Route(method="GET", path="/v1/releases", action=Action.READ, handler=list_releases),
+    Route(
+        method="GET",
+        path="/v1/releases",
+        action=Action.READ,
+        handler=list_releases,
+        gives=dict[str, list[Release]],
+    ),
     Route(
         method="POST",
         path="/v1/releases/{id:path}/rollback",
@@ -155,6 +178,12 @@ ROUTES = (
     Route(
         method="POST", path="/v1/cycles", action=Action.LEARN, handler=start_cycle, status=202, gives=Cycle
     ),
-    Route(method="GET", path="/v1/cycles", action=Action.READ, handler=list_cycles),
+    Route(
+        method="GET",
+        path="/v1/cycles",
+        action=Action.READ,
+        handler=list_cycles,
+        gives=dict[str, list[Cycle]],
+    ),
     Route(method="GET", path="/v1/cycles/{id:path}", action=Action.READ, handler=get_cycle, gives=Cycle),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+import inspect
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -16,7 +17,7 @@ from heedful.access.permissions import Action, require
 from heedful.domain.ids import EpisodeId, TenantId, TurnId, check_id
 from heedful.errors import NotFound
 from heedful.road import Parts
-from heedful.service import body
+from heedful.service import body, openapi
 from heedful.service.auth import Door
 from heedful.service.fleet import Fleet
 from heedful.service.holds import Holds
@@ -26,6 +27,7 @@ from heedful.service.recorder import Recorder
 from heedful.service.remembered import Remembered
 from heedful.service.tree import Tree
 from heedful.store.codec import kind_of
+from heedful.wire import ErrorBody
 
 if TYPE_CHECKING:  # their pages have routes, and would import this one first
     from heedful.service.feedback import Ingest
@@ -84,7 +86,11 @@ class Route:
     action: Action
     handler: Callable[..., Any]
     status: int = 200  # when it went well
-    gives: Any = None  # for the documentation
+    # For the documentation, where the handler's own types do not tell:
+    takes: Any = None
+    gives: Any = None
+    also: Mapping[int, Any] = field(default_factory=dict, hash=False)  # by other statuses, when it went well
+    refuses: tuple[int, ...] = ()  # with which errors, beyond those that its shape tells
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +127,23 @@ def add(app: FastAPI, routes: tuple[Route, ...]) -> None:
             status_code=route.status,
             dependencies=[Depends(Permission(route))],
             response_model=None,
-            responses={} if route.gives is None else {route.status: {"model": route.gives}},
+            responses=_responses(route),
             route_class_override=StrictRoute,
             description=f"{route.handler.__doc__ or ''}\n\nNeeds the permission to {route.action}.",
             tags=[route.path.split("/")[2]],
+            openapi_extra=None if route.takes is None else openapi.taken(route.takes),
         )
+
+
+def _responses(route: Route) -> dict[int | str, dict[str, Any]]:
+    """All that it can answer, for the documentation."""
+    given = {route.status: route.gives, **route.also}
+    queried = set(inspect.signature(route.handler).parameters) - {"visit", "id"}
+    errors = openapi.refusals(route.method, route.path, queried=bool(queried), more=route.refuses)
+    return {
+        **{status: {"model": model} for status, model in given.items() if model is not None},
+        **{status: {**openapi.refusal(status), "model": ErrorBody} for status in errors},
+    }
 
 
 def reply(value: Any, *, status: int = 200) -> Response:

@@ -26,7 +26,7 @@ from heedful.road import Heard, Parts
 from heedful.service import body, errors
 from heedful.service.routes import Route, Visit, Visiting, known, reply
 from heedful.store import codec
-from heedful.wire import FeedbackIn, ListOf, ReplayIn
+from heedful.wire import FeedbackIn, Kept, ListOf, ReplayIn
 
 TOOK = frozenset({"kept", "duplicate", "parked"})
 
@@ -143,7 +143,7 @@ def get_sources(visit: Visiting) -> Response:
 
 
 Limit = Annotated[int, Query(ge=1, le=1000)]
-After = Annotated[int, Query(ge=0)]
+After = Annotated[int, Query(ge=0, lt=2**63)]
 
 
 def get_parked(visit: Visiting, limit: Limit = 100, after: After = 0) -> Response:
@@ -168,8 +168,8 @@ def replay_deadletter(visit: Visiting, id: str, how: ReplayIn | None = None) -> 
     letter = known(visit, DeadLetter, id)
     payload = letter.payload if how is None or how.payload is None else how.payload
     heard = replayed(visit.parts, visit.tenant, letter, payload, actor=visit.caller.actor)
-    visit.service.ingest.collector.forget()
-    return reply({"id": letter.id, "results": [_said(one) for one in heard]})
+    visit.service.ingest.seen.forget()
+    return reply({"id": letter.id, "results": [said(one) for one in heard]})
 
 
 def delete_deadletter(visit: Visiting, id: str) -> Response:
@@ -181,10 +181,10 @@ def delete_deadletter(visit: Visiting, id: str) -> Response:
 def replayed(parts: Parts, tenant: TenantId, letter: DeadLetter, payload: str, *, actor: str) -> list[Heard]:
     """As a person asks for it: what cannot even be read stays dead."""
     try:
-        said = understood(parts, tenant, payload)
+        pieces = understood(parts, tenant, payload)
     except HeedfulError as error:
         return [Heard(id=FeedbackId(letter.id), kept=False, error=error)]
-    return road.replay(parts, tenant, letter.id, said, actor=actor)
+    return road.replay(parts, tenant, letter.id, pieces, actor=actor)
 
 
 def understood(parts: Parts, tenant: TenantId, payload: str) -> list[Feedback]:
@@ -220,14 +220,14 @@ def _plain(letter: DeadLetter) -> dict[str, Any]:
     return {name: getattr(letter, name) for name in names}
 
 
-def _said(heard: Heard) -> dict[str, Any]:
+def said(heard: Heard) -> Kept:
+    """What became of one piece, as the wire says it."""
     error = None if heard.error is None else errors.describe(heard.error)
-    status = "error" if error else "parked" if heard.parked else "kept" if heard.kept else "duplicate"
-    return {"id": heard.id, "status": status, "error": error}
+    return Kept(id=heard.id, status="error" if error else heard.standing, error=error)
 
 
 ROUTES = (
-    Route(method="GET", path="/v1/sources", action=Action.READ, handler=get_sources),
+    Route(method="GET", path="/v1/sources", action=Action.READ, handler=get_sources, gives=dict[str, Any]),
     Route(
         method="GET",
         path="/v1/parked",
@@ -235,12 +235,19 @@ ROUTES = (
         handler=get_parked,
         gives=ListOf[Parked],
     ),
-    Route(method="GET", path="/v1/deadletters", action=Action.READ, handler=get_deadletters),
+    Route(
+        method="GET",
+        path="/v1/deadletters",
+        action=Action.READ,
+        handler=get_deadletters,
+        gives=ListOf[dict[str, Any]],
+    ),
     Route(
         method="POST",
         path="/v1/deadletters/{id}/replay",
         action=Action.MEND,
         handler=replay_deadletter,
+        gives=dict[str, Any],
     ),
     Route(
         method="GET",
@@ -254,5 +261,6 @@ ROUTES = (
         path="/v1/deadletters/{id:path}",
         action=Action.MEND,
         handler=delete_deadletter,
+        gives=dict[str, Any],
     ),
 )

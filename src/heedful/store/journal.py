@@ -16,7 +16,8 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
+from threading import RLock
+from typing import Self
 
 from heedful.errors import Busy, InvalidInput, Misconfigured, Unavailable
 
@@ -43,26 +44,40 @@ class Journal:
     ) -> None:
         self._directory = directory
         self._most = most_bytes
+        self._changing = RLock()
+        self._lock: int | None = None  # held from the first use on
+        self._left: list[Path] = []
+        self._next_file = 1
         self._segment_bytes = segment_bytes
-        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._lock = os.open(directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            os.close(self._lock)
-            raise Misconfigured(
-                f"another process keeps its journal in {directory}: give each server a data directory or a "
-                "server.name of its own"
-            ) from error
-        self._left = sorted(directory.glob("*.log"))
-        self._next_file = 1 + max((int(path.stem) for path in self._left if path.stem.isdigit()), default=0)
         self._segments: deque[_Segment] = deque()
-        self._changing = Lock()
         self._file: int | None = None
         self._torn = False  # the last line in it is not whole
         self._count = 0
-        self._left_bytes = sum(path.stat().st_size for path in self._left)
-        self._bytes = self._left_bytes  # of what is not done, and what stands in the same files
+        self._left_bytes = 0
+        self._bytes = 0  # of what is not done, and what stands in the same files
+
+    def own(self) -> Self:
+        """This process is the one that has the directory, and knows what an earlier one left in it."""
+        with self._changing:
+            if self._lock is not None:
+                return self
+            self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self._directory / "lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(lock)
+                raise Misconfigured(
+                    f"another process keeps its journal in {self._directory}: give each server a data "
+                    "directory or a server.name of its own"
+                ) from error
+            self._lock = lock
+            self._left = sorted(self._directory.glob("*.log"))
+            numbers = (int(path.stem) for path in self._left if path.stem.isdigit())
+            self._next_file = 1 + max(numbers, default=0)
+            self._left_bytes = sum(path.stat().st_size for path in self._left)
+            self._bytes += self._left_bytes
+            return self
 
     @property
     def size(self) -> int:
@@ -77,6 +92,8 @@ class Journal:
         if b"\n" in line:
             raise InvalidInput("a line of the journal has no line break")
         whole = b"%08x %s\n" % (zlib.crc32(line), line)
+        if self._lock is None:
+            self.own()
         with self._changing:
             if self._bytes + len(whole) > self._most and self._bytes:
                 raise Busy(f"{self._bytes >> 20} MiB of turns wait to be stored: send this again soon")
@@ -120,6 +137,7 @@ class Journal:
 
     def left(self) -> Iterator[bytes]:
         """Lines that an earlier process did not get into the store, oldest first."""
+        self.own()
         for path in self._left:
             for line in path.read_bytes().split(b"\n"):
                 sum, _, rest = line.partition(b" ")
@@ -143,4 +161,6 @@ class Journal:
         for segment in self._segments:
             if not segment.bytes:
                 segment.path.unlink(missing_ok=True)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None

@@ -40,14 +40,40 @@ def driver() -> ModuleType:
     return module
 
 
+READER = ("query_only=on", "cache_size=-16000", "temp_store=memory")
+WRITER = (
+    "journal_mode=wal",
+    "synchronous=full",  # a commit returns when the log is on the disk
+    "wal_autocheckpoint=0",
+    "secure_delete=on",  # what is removed or replaced is overwritten, not only let go of
+    "cache_size=-64000",
+    "temp_store=memory",
+)
+
+
 class SqliteFile:
-    def __init__(self, path: Path, *, name: str, read_only: bool) -> None:
+    """The file at `path`, ours alone unless it is only read.
+
+    `via`, `pragmas` and `checkpoint_bytes` are for trials of a disk that fails (`bench/power_loss.py`).
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        name: str,
+        read_only: bool,
+        via: Any = None,
+        pragmas: tuple[str, ...] = WRITER,
+        checkpoint_bytes: int = CHECKPOINT_BYTES,
+    ) -> None:
         self.path = path.resolve()
         self._wal = self.path.with_name(self.path.name + "-wal")
-        self._driver = driver()
+        self._driver = via or driver()
+        self._pragmas = {"ro": READER, "rwc": pragmas}
         self._owner: Owner | None = None
         self._writer: Connection | None = None
-        self._patience = CHECKPOINT_BYTES
+        self._step = self._patience = checkpoint_bytes
         self.readers = self._engine("ro", pool=True)  # connects when first asked
         if read_only:
             if not self.path.is_file():
@@ -89,7 +115,7 @@ class SqliteFile:
                 isolation_level=None,
                 check_same_thread=False,
             )
-            for pragma in _WRITER if mode == "rwc" else _READER:
+            for pragma in self._pragmas[mode]:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             return connection
 
@@ -122,7 +148,7 @@ class SqliteFile:
             log.warning("checkpoint failed", extra={"reason": str(error)})
             busy = True
         # A reader that takes long keeps the log from being emptied: let it grow before asking again.
-        self._patience = self._patience + CHECKPOINT_BYTES if busy else CHECKPOINT_BYTES
+        self._patience = self._patience + self._step if busy else self._step
 
     def _checkpoint(self, how: str) -> bool:
         assert self._writer is not None
@@ -143,13 +169,3 @@ class SqliteFile:
         if self._owner is not None:
             self._owner.release()
             self._owner = None
-
-
-_READER = ("query_only=on", "cache_size=-16000", "temp_store=memory")
-_WRITER = (
-    "journal_mode=wal",
-    "synchronous=full",  # a commit returns when the log is on the disk
-    "wal_autocheckpoint=0",
-    "cache_size=-64000",
-    "temp_store=memory",
-)

@@ -162,9 +162,10 @@ EXTRACTS: Mapping[type, tuple[Extract, ...]] = {
     Feedback: (
         # A choice names several turns: this is the first, the others are in `link`.
         by("turn", lambda feedback: next(iter(feedback.turns), feedback.turn), sparse=True),
-        *(by("item", "judgement.item", sparse=True), by("episode", sparse=True), by("by", sparse=True)),
+        *(by("item", "judgement.item", sparse=True), by("episode", sparse=True)),
         *(beside("at", type=BigInteger()), by("queue", "judgement.queue", sparse=True)),
-        *(by("policy", sparse=True), by("source"), by("form", "said.form")),
+        # Nobody looks feedback up by these alone, and an index on everything that comes in has its price.
+        *(beside("by"), beside("policy"), beside("source"), by("form", "said.form")),
         *(beside("mark", mark, type=Double()), beside("quality", _quality, type=Double())),
         *(beside("pick", pick), by("alone", alone, sparse=True), by("slot", sparse=True)),
     ),
@@ -231,7 +232,11 @@ def _table(kind: type) -> Table:
             Index(f"ix_{name}_{one.name}", *parts, sqlite_where=kept, postgresql_where=kept)
     for names in together:
         shown = "_".join(part for part in names if part not in ("tenant", "seq"))
-        Index(f"ix_{name}_{shown}", *(table.c[part] for part in names))
+        first = table.c[names[min(1, len(names) - 1)]]
+        sparse = any(one.name == first.name and one.sparse for one in EXTRACTS[kind])
+        kept = first.is_not(None) if sparse else None
+        parts = tuple(table.c[part] for part in names)
+        Index(f"ix_{name}_{shown}", *parts, sqlite_where=kept, postgresql_where=kept)
     return table
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, tuple_
 
 from heedful.domain.access import Key, Tenant
 from heedful.domain.episode import Episode, Turn
@@ -46,6 +46,9 @@ from heedful.store.why import Why, why
 
 __all__ = ["EpisodeView", "Exposure", "OpenItem", "QueueState", "RaterLine", "Views"]
 
+R = TypeVar("R", Turn, Episode, Feedback)
+Place = tuple[int, int]  # in the order of time: microseconds, and the sequence number among equals
+WHEN = {Turn: "at", Episode: "started_at", Feedback: "at"}
 RUNNING = (Stage.SHADOW, Stage.CANARY, Stage.PAUSED, Stage.INCONCLUSIVE)
 
 
@@ -189,6 +192,20 @@ class Views:
         same = (feedback.c.tenant == tenant, feedback.c.slot == found.slot)
         question = select(feedback.c.seq, feedback.c.body).where(*same).order_by(feedback.c.seq)
         return [one for _, one in self._read(Feedback, question)]
+
+    def older(
+        self, kind: type[R], tenant: TenantId, before: datetime, *, after: Place = (0, 0), limit: int = 1000
+    ) -> list[tuple[Place, R]]:
+        """Turns, episodes or feedback from before that time with their places, the oldest first; `after` the last
+        place of the page above."""
+        table = TABLES[kind]
+        when, seq = table.c[WHEN[kind]], table.c.seq
+        question = select(when, seq, table.c.body).where(table.c.tenant == tenant, when < micros(before))
+        if after != (0, 0):
+            question = question.where(when >= after[0], tuple_(when, seq) > after)
+        with self._store.reading() as connection:
+            rows = connection.execute(question.order_by(when, seq).limit(limit)).all()
+        return [((at, number), codec.decode(kind, body)) for at, number, body in rows]
 
     # --- feedback on its way -------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from heedful.store.protocol import Outcome
 
 log = logging.getLogger(__name__)
 
-GROUP_ROWS = 1_000  # in one transaction, unless a single batch is larger
+GROUP_ROWS = 2_000  # in one transaction, unless a single batch is larger
 
 
 class Database(Protocol):

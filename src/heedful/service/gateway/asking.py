@@ -12,7 +12,7 @@ import orjson
 from heedful.dialect.chat import Wire
 from heedful.domain.access import Limits
 from heedful.domain.episode import Episode
-from heedful.domain.ids import AgentId, EpisodeId, KeyId, PersonId, ProductId, TenantId, check_id
+from heedful.domain.ids import AgentId, EpisodeId, KeyId, PersonId, ProductId, TenantId, TurnId, check_id
 from heedful.errors import InvalidInput
 from heedful.road import Parts
 from heedful.service import body
@@ -24,6 +24,14 @@ RETRY = "x-stainless-retry-count"  # OpenAI's clients say with it that they ask 
 
 
 EMPTY: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A turn that a request may go on from."""
+
+    turn: TurnId
+    episode: EpisodeId
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +49,12 @@ class Asked:
     with_usage: bool  # at the end of a stream
     context: TurnContext
     episode: EpisodeId
-    named: bool  # the episode's name is the caller's
+    named: bool  # the episode may be there already
     fingerprint: bytes  # of everything that came
     attempt: int  # the client's own count of its attempts, from 0
     metadata: Mapping[str, str]
+    parent: TurnId | None = None  # the turn that it goes on from
+    to: str | None = None  # whom an answer is for that calls no tools
 
     def begun(self, parts: Parts) -> Episode:
         """The episode, if this is its first turn."""
@@ -71,9 +81,14 @@ def understood(
     stream: bool = False,
     with_usage: bool = False,
     noted: Mapping[str, str] = EMPTY,
+    going_on: Place | None = None,
 ) -> Asked:
-    """The request with its place in the world. `sent` is the whole body, for its metadata; `noted` is ours."""
+    """The request with its place in the world. `sent` is the whole body, for its metadata; `noted` is ours;
+    `going_on` is what it names as coming before it."""
     context = context_of(arrival, sent)
+    named, parent = context.episode, context.parent
+    if going_on is not None and named in (None, going_on.episode):
+        named, parent = going_on.episode, parent or going_on.turn
     agent = arrival.params.get("agent", model)
     return Asked(
         tenant=arrival.caller.tenant,
@@ -86,11 +101,13 @@ def understood(
         stream=stream,
         with_usage=with_usage,
         context=context,
-        episode=EpisodeId(context.episode or parts.mint("episode")),
-        named=context.episode is not None,
+        episode=EpisodeId(named or parts.mint("episode")),
+        named=named is not None,
         fingerprint=_fingerprint(arrival),
         attempt=_attempt(arrival.headers.get(RETRY, "")),
         metadata={**_metadata(sent.get("metadata") or {}), **noted},
+        parent=None if parent is None else TurnId(parent),
+        to=context.to,
     )
 
 

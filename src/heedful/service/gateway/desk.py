@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from heedful import road
 from heedful.access.permissions import Action
 from heedful.dialect import chat, responses
 from heedful.dialect.chat import Wire
@@ -32,9 +33,12 @@ from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
 from heedful.service.gateway.guarding import Guarding, refusal
+from heedful.service.gateway.noticing import Noticing
+from heedful.service.gateway.placing import Placing
 from heedful.service.gateway.repeats import Attempt, Repeats
 from heedful.service.gateway.spending import Spending
-from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Voice, history_of
+from heedful.service.gateway.turns import First
+from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
 from heedful.service.routes import Service
 from heedful.settings import GatewaySettings
 from heedful.wire import ChatRequest, EmbeddingsRequest
@@ -50,14 +54,23 @@ INSIDE = "/e/{episode}/a/{agent}"  # for clients that can set neither headers no
 class Answered:
     """An answer on record."""
 
-    turns: tuple[Turn, ...]
+    first: First
     reply: Wire
     recorded: bool = True
+
+    @classmethod
+    def of(cls, first: Turn, reply: Wire, *, recorded: bool = True) -> Answered:
+        return cls(First.of(first), reply, recorded)
 
 
 class Gateway:
     def __init__(
-        self, service: Service, settings: GatewaySettings, prices: Mapping[str, Mapping[str, Price]]
+        self,
+        service: Service,
+        settings: GatewaySettings,
+        prices: Mapping[str, Mapping[str, Price]],
+        *,
+        signs: bool = True,
     ) -> None:
         self._service = service
         self._parts: Parts = service.parts
@@ -67,6 +80,9 @@ class Gateway:
         self._repeats = Repeats()
         self._memory = Memory()
         self._spending = Spending(service.parts)
+        self._placing = Placing()
+        self._signs = signs
+        self.noticing = Noticing(service.parts, self._placing, service.metrics)
         self._guarding = Guarding(service.parts, service.holds, settings.hold_seconds)
 
     def routes(self) -> list[HotRoute]:
@@ -112,7 +128,8 @@ class Gateway:
                 field="conversation",
             )
         tenant = arrival.caller.tenant
-        history = await self._history(tenant, read.previous_response_id)
+        before = await self._said(tenant, read.previous_response_id)
+        history = [] if before is None else before.history
         known = self._memory.items(tenant, responses.references(read))
         voice = AsResponse(request=read, history=history, known=known, memory=self._memory)
         asked = understood(
@@ -124,6 +141,7 @@ class Gateway:
             stream=read.stream,
             with_usage=True,
             noted={INSTRUCTED: "1"} if read.instructions is not None else {},
+            going_on=None if before is None else before.place,
         )
         return await self._reply(asked, arrival, voice)
 
@@ -154,6 +172,7 @@ class Gateway:
     # -- an answer ---------------------------------------------------------------------------------------
 
     async def _reply(self, asked: Asked, arrival: Arrival, voice: Voice) -> Reply:
+        asked = self._placing.placed(asked)
         # What guards must see whole, or was answered before, is streamed when it is there.
         if asked.stream and not (asked.attempt or asked.context.turn or self._guarding.on):
             attempt = self._repeats.begin(asked)
@@ -187,7 +206,7 @@ class Gateway:
                 rulings += more
         latency, id = time.perf_counter() - began, self._new_id(asked, kind)
         made = await self._turns(allowed or asked, found, reply, id, latency, rulings)
-        return Answered(tuple(made), reply, await self._kept(asked, made))
+        return Answered.of(made[0], reply, recorded=await self._kept(asked, made))
 
     async def _asked(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire]:
         """The policy's reply, or its fallback's when its server is away."""
@@ -198,7 +217,7 @@ class Gateway:
             return instead, await self._parts.inference.chat(instead.policy, request)
 
     async def _whole(self, asked: Asked, answered: Answered, voice: Voice) -> Reply:
-        first = answered.turns[0]
+        first = answered.first
         headers = (*_named(first.id, first.policy, first.episode), *_unrecorded(answered.recorded))
         if asked.stream:  # it was streamed before: this time it comes at once
             events = voice.events(asked, first.id, first.at.timestamp(), _again(asked, answered))
@@ -207,13 +226,8 @@ class Gateway:
 
     async def _streamed(self, asked: Asked, arrival: Arrival, voice: Voice, attempt: Attempt) -> Reply:
         await self._ready(asked)
-        began, found, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
-        try:
-            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
-        except Unavailable as error:
-            found = _or_fallback(found, error)
-            head, rest = await streams.opened(self._parts.inference.stream(found.policy, asked.chat))
-
+        began, drawn, id = time.perf_counter(), await self._allotted(asked), self._new_id(asked, voice.kind)
+        found, head, rest = await self._opened(drawn, asked.chat)
         good = False
 
         async def kept(reply: Wire, ended: str | None) -> None:
@@ -235,6 +249,14 @@ class Gateway:
 
         pieces = streams.until_gone(voice.events(asked, id, created, chunks), arrival.gone, over)
         return Reply(200, pieces, headers)
+
+    async def _opened(self, found: Allotted, request: Wire) -> tuple[Allotted, Wire, streams.Chunks]:
+        """The policy's stream with its first chunk, or its fallback's when its server is away."""
+        try:
+            return found, *await streams.opened(self._parts.inference.stream(found.policy, request))
+        except Unavailable as error:
+            instead = _or_fallback(found, error)
+            return instead, *await streams.opened(self._parts.inference.stream(instead.policy, request))
 
     # -- the steps ---------------------------------------------------------------------------------------
 
@@ -260,11 +282,11 @@ class Gateway:
     def _new_id(self, asked: Asked, kind: str) -> TurnId:
         return TurnId(asked.context.turn or self._parts.mint(kind))
 
-    async def _history(self, tenant: TenantId, previous: str | None) -> list[Wire]:
+    async def _said(self, tenant: TenantId, previous: str | None) -> Said | None:
         """What was said before, when the request goes on from an earlier response."""
         if previous is None:
-            return []
-        known = self._memory.history(tenant, previous)
+            return None
+        known = self._memory.get(tenant, previous)
         if known is not None:
             return known
         await asyncio.to_thread(self._recorder.settle)
@@ -274,7 +296,7 @@ class Gateway:
                 f"previous_response_id names response {previous!r}, which is not known here",
                 field="previous_response_id",
             )
-        return history_of(turn)
+        return said_of(turns.with_text(turn))
 
     async def _turns(
         self,
@@ -295,7 +317,7 @@ class Gateway:
                 latency=latency,
                 price=self._price(found),
                 rulings=rulings,
-                keep=self._bytes,
+                keep=self._bytes if road.keeps_bytes(self._parts, asked.tenant) else None,
             )
 
         with_bytes = chat.has_bytes(asked.chat["messages"])  # they go to the disk first
@@ -315,10 +337,13 @@ class Gateway:
         entry = self._recorder.keep(made, episode, named=asked.named)
         if entry is None:
             return False
-        self._service.ingest.collector.answered(made)
+        self._service.ingest.seen.answered(made)
         self._spending.add(asked, sum(turn.usage.spend or 0.0 for turn in made))
         self._service.begun.add(asked.tenant, asked.episode)
         self._service.seen.add(asked.tenant, made[0].id)
+        if self._signs:  # before the new answer is known: it may repeat the words of the one that it follows
+            self.noticing.notice(asked, made[0])
+        self._placing.note(asked, made)
         arm = made[0].allocation.arm if made[0].allocation else "live"
         self._service.metrics.turns(asked.tenant, made[0].policy, arm, len(made))
         if self._settings.record == "store":
@@ -339,8 +364,8 @@ class Gateway:
         if not turns.same_request(known, asked):
             raise Conflict(f"turn {id!r} answered another request: use a new id", field="heedful.turn")
         others = await asyncio.to_thread(store.find, Turn, tenant, where={"sibling_of": id})
-        every = (known, *sorted(others, key=lambda turn: turn.index))
-        return Answered(every, turns.reply_of_turns(every))
+        every = tuple(map(turns.with_text, (known, *sorted(others, key=lambda turn: turn.index))))
+        return Answered.of(known, turns.reply_of_turns(every))
 
 
 def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
@@ -354,7 +379,7 @@ def _or_fallback(found: Allotted, error: Unavailable) -> Allotted:
 
 async def _again(asked: Asked, answered: Answered) -> AsyncGenerator[Wire, None]:
     """The chunks of what was answered before."""
-    first = answered.turns[0]
+    first = answered.first
     *said, usage = chat.chunks_of(turns.completion(asked, first, answered.reply))
     for chunk in said:
         for choice in chunk["choices"]:

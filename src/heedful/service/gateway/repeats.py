@@ -21,7 +21,7 @@ from heedful.service.gateway.asking import Asked
 
 REMEMBERED = 4_000  # requests
 SECONDS = 900.0  # beyond the ten minutes that OpenAI's clients wait
-BYTES = 64 << 20  # of answers
+BYTES = 32 << 20  # of answers
 
 
 class Lost(Exception):

@@ -19,6 +19,7 @@ from heedful.service.gateway.turns import turn_id
 
 Kept = Callable[[Wire, str | None], Awaitable[None]]  # what was said, and how it ended when not by itself
 Chunks = AsyncGenerator[Wire, None]
+Gone = Callable[[], Coroutine[Any, Any, None]]  # returns when the client does not wait any longer
 
 
 async def opened(chunks: Chunks) -> tuple[Wire, Chunks]:
@@ -100,7 +101,7 @@ def _shown(asked: Asked, first: TurnId, frame: Wire, chunk: Wire) -> Wire:
 
 async def until_gone(
     pieces: AsyncGenerator[bytes, None],
-    gone: Callable[[], Coroutine[Any, Any, None]],
+    gone: Gone,
     over: Callable[[list[bytes]], None],
 ) -> AsyncGenerator[bytes, None]:
     """The pieces, until whoever wants them goes away: a server is not asked on for nobody.

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 
 from heedful.dialect import chat
 from heedful.dialect.chat import Keep, Wire
 from heedful.domain.content import Answer, Message, Usage
 from heedful.domain.episode import Turn
 from heedful.domain.guard import Ruling
-from heedful.domain.ids import TurnId
+from heedful.domain.ids import EpisodeId, PolicyId, TurnId
+from heedful.errors import Conflict
+from heedful.feedback import capture
 from heedful.inference.openai_http import Price
 from heedful.road import Parts
 from heedful.service.gateway.allotting import Allotted
@@ -48,8 +52,8 @@ def turns_of(
             index=index,
             sibling_of=first if index else None,
             tool_calls=answer.tool_calls,
-            addressee=context.to,
-            parent=None if context.parent is None else TurnId(context.parent),
+            addressee=context.to or (None if answer.tool_calls else asked.to),
+            parent=asked.parent,
             agent_instance=context.agent_instance,
             key=asked.key,
             finish=answer.finish,
@@ -83,13 +87,40 @@ def _spend(answers: Sequence[Answer], usage: Mapping[str, int], price: Price | N
 def same_request(turn: Turn, asked: Asked) -> bool:
     """Whether the turn answered this very request."""
     request: tuple[Message, ...] = chat.messages_of(asked.chat["messages"], keep=None)
-    return turn.agent == asked.agent and tuple(m.text for m in turn.request) == tuple(m.text for m in request)
+    return turn.agent == asked.agent and capture.same_request(turn, request)
+
+
+def with_text(turn: Turn) -> Turn:
+    """The turn, if it can be said again as it was said the first time."""
+    if not capture.has_text(turn):
+        raise Conflict(
+            f"what turn {turn.id!r} said was kept only as {turn.capture} (capture.tenants): it cannot be said "
+            "again; ask with a new id, and send the conversation along",
+            field="heedful.turn",
+        )
+    return turn
 
 
 # -- an answer as it leaves ------------------------------------------------------------------------------
 
 
-def completion(asked: Asked, first: Turn, reply: Wire) -> Wire:
+@dataclass(frozen=True, slots=True)
+class First:
+    """Of the first turn, what an answer says about itself."""
+
+    id: TurnId
+    policy: PolicyId
+    episode: EpisodeId
+    at: datetime
+    latency: float
+    config: str | None
+
+    @classmethod
+    def of(cls, turn: Turn) -> First:
+        return cls(turn.id, turn.policy, turn.episode, turn.at, turn.latency or 0.0, turn.config)
+
+
+def completion(asked: Asked, first: First, reply: Wire) -> Wire:
     """The reply as the client gets it: everything that came, under our ids, without what only we wanted."""
     choices = [
         {**_shown(asked, choice), "index": index, "turn": turn_id(first.id, index)}
@@ -98,7 +129,7 @@ def completion(asked: Asked, first: Turn, reply: Wire) -> Wire:
     return {**reply, **frame(asked, first, "chat.completion"), "choices": choices}
 
 
-def frame(asked: Asked, first: Turn, kind: str) -> Wire:
+def frame(asked: Asked, first: First, kind: str) -> Wire:
     return {
         "id": first.id,
         "object": kind,

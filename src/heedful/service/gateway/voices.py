@@ -12,11 +12,12 @@ from heedful.dialect import chat, responses, sse
 from heedful.dialect.chat import Wire
 from heedful.domain.content import Role
 from heedful.domain.episode import Turn
-from heedful.domain.ids import TenantId
+from heedful.domain.ids import TenantId, TurnId
 from heedful.errors import HeedfulError
 from heedful.service import errors
 from heedful.service.gateway import turns
-from heedful.service.gateway.asking import Asked
+from heedful.service.gateway.asking import Asked, Place
+from heedful.service.gateway.turns import First
 
 Chunks = AsyncGenerator[Wire, None]
 INSTRUCTED = "heedful_instructions"  # in a turn's metadata: its first message was said for this request only
@@ -31,7 +32,7 @@ class Voice(Protocol):
         """What its ids begin with."""
         ...
 
-    def whole(self, asked: Asked, first: Turn, reply: Wire) -> Wire:
+    def whole(self, asked: Asked, first: First, reply: Wire) -> Wire:
         """The answer in one piece."""
         ...
 
@@ -45,7 +46,7 @@ class AsChat:
 
     kind = "turn"
 
-    def whole(self, asked: Asked, first: Turn, reply: Wire) -> Wire:
+    def whole(self, asked: Asked, first: First, reply: Wire) -> Wire:
         return turns.completion(asked, first, reply)
 
     async def events(
@@ -61,35 +62,45 @@ class AsChat:
         yield sse.DONE
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A conversation as far as one response."""
+
+    place: Place
+    history: Sequence[Wire]  # with that response
+    response: Wire = field(default_factory=dict)  # empty when it comes from the record
+
+
 @dataclass(slots=True)
 class Memory:
     """Conversations by the response that they led to, for whoever goes on from it. The oldest are forgotten."""
 
-    _known: OrderedDict[tuple[TenantId, str], tuple[list[Wire], Wire]] = field(default_factory=OrderedDict)
+    _known: OrderedDict[tuple[TenantId, str], Said] = field(default_factory=OrderedDict)
 
-    def keep(self, tenant: TenantId, id: str, history: list[Wire], response: Wire) -> None:
-        self._known[tenant, id] = (history, response)
+    def keep(self, tenant: TenantId, id: str, said: Said) -> None:
+        self._known[tenant, id] = said
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
 
-    def history(self, tenant: TenantId, id: str) -> list[Wire] | None:
-        found = self._known.get((tenant, id))
-        return None if found is None else found[0]
+    def get(self, tenant: TenantId, id: str) -> Said | None:
+        return self._known.get((tenant, id))
 
     def items(self, tenant: TenantId, ids: Sequence[str]) -> Mapping[str, Wire]:
         """Pieces of earlier responses, by their own ids."""
         sources = {source for id in ids if (source := responses.response_of(id)) is not None}
         found = (self._known.get((tenant, source)) for source in sources)
-        return {item["id"]: item for one in found if one is not None for item in one[1].get("output", ())}
+        return {
+            item["id"]: item for one in found if one is not None for item in one.response.get("output", ())
+        }
 
 
-def history_of(turn: Turn) -> list[Wire]:
+def said_of(turn: Turn) -> Said:
     """The conversation that a turn ended, from the record."""
     said = turn.request[1:] if INSTRUCTED in turn.metadata else turn.request
     spoken: Wire = {"role": str(Role.ASSISTANT), "content": turn.answer}
     if turn.tool_calls:
         spoken["tool_calls"] = [chat.tool_call_wire(call) for call in turn.tool_calls]
-    return [*(chat.message_wire(message) for message in said), spoken]
+    return Said(Place(turn.id, turn.episode), [*(chat.message_wire(message) for message in said), spoken])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +113,8 @@ class AsResponse:
     memory: Memory
     kind: str = "resp"
 
-    def whole(self, asked: Asked, first: Turn, reply: Wire) -> Wire:
-        created = first.at.timestamp() - (first.latency or 0.0)
+    def whole(self, asked: Asked, first: First, reply: Wire) -> Wire:
+        created = first.at.timestamp() - first.latency
         whole = responses.whole(
             self.request, reply, id=first.id, created_at=created, completed_at=first.at.timestamp()
         )
@@ -133,4 +144,4 @@ class AsResponse:
     def _remember(self, asked: Asked, id: str, reply: Wire, response: Wire) -> None:
         message: dict[str, Any] = reply["choices"][0]["message"]
         history = responses.after(self.request, list(self.history), message, id=id, known=self.known)
-        self.memory.keep(asked.tenant, id, history, response)
+        self.memory.keep(asked.tenant, id, Said(Place(TurnId(id), asked.episode), history, response))
