@@ -15,7 +15,7 @@ from heedful.access.bind import is_loopback
 from heedful.access.caller import Caller
 from heedful.domain.access import OPERATOR, Key
 from heedful.domain.access import Scope as KeyScope
-from heedful.errors import NotAllowed, NotKnown
+from heedful.errors import NotAllowed, NotKnown, Unavailable
 from heedful.road import Parts
 from heedful.service import keyring
 from heedful.service.limits import Buckets
@@ -57,7 +57,11 @@ class Door:
     async def _anyone(self) -> bool:
         """Whether there is any key, so that from now on everyone needs one."""
         if not self._has_keys and time.monotonic() - self._looked > FRESH_SECONDS:
-            self._has_keys = await asyncio.to_thread(keyring.has_keys, self._parts)
+            try:
+                self._has_keys = await asyncio.to_thread(keyring.has_keys, self._parts)
+            except Unavailable:
+                if self._looked == float("-inf"):
+                    raise
             self._looked = time.monotonic()
         return self._has_keys
 
@@ -65,7 +69,12 @@ class Door:
         known = self._keys.get(id)
         if known is not None and time.monotonic() - known[1] < FRESH_SECONDS:
             return known[0]
-        key = await asyncio.to_thread(self._parts.views.key, id)
+        try:
+            key = await asyncio.to_thread(self._parts.views.key, id)
+        except Unavailable:
+            if known is None:
+                raise
+            key = known[0]  # while the store is away, nobody can have revoked it there
         self._keys[id] = (key, time.monotonic())
         self._keys.move_to_end(id)
         while len(self._keys) > KEPT:

@@ -31,6 +31,7 @@ log = logging.getLogger("heedful.gateway")
 
 TOGETHER = 256  # entries in one commit
 AGAIN_SECONDS = (0.05, 2.0)  # first and longest pause while the store is away
+FULL_SECONDS = 1.0  # how long nobody is asked after a turn could not be kept
 SETTLE_SECONDS = 10.0
 JOURNAL = "journal"  # the origin of dead letters that hold a line of it
 
@@ -71,6 +72,7 @@ class Recorder:
         self._waiting: deque[Entry] = deque()
         self._fresh: dict[tuple[TenantId, TurnId], Turn] = {}
         self._kept = self._stored = 0  # entries so far
+        self._full_until = float("-inf")
         self._changed = Condition()
         self._closing = False
         self._thread: Thread | None = None
@@ -79,9 +81,12 @@ class Recorder:
 
     def room(self) -> None:
         """Nothing, or `Busy` before anybody is asked: the journal is full, and the settings say to refuse."""
-        if self._settings.when_full == "refuse" and self._parts.journal.size >= self._settings.journal_bytes:
+        if self._settings.when_full != "refuse":
+            return
+        size, full = self._parts.journal.size, time.monotonic() < self._full_until
+        if full or size >= self._settings.journal_bytes:
             raise Busy(
-                f"{self._parts.journal.size >> 20} MiB of turns wait to be stored: ask again soon",
+                f"{size >> 20} MiB of turns wait to be stored, and no more can be kept: ask again soon",
                 retry_after=2.0,
             )
 
@@ -94,6 +99,9 @@ class Recorder:
             number = self._parts.journal.append(entry.line())
         except (Busy, Unavailable) as error:
             if self._settings.when_full == "refuse":
+                self._full_until = (
+                    time.monotonic() + FULL_SECONDS
+                )  # an answer that cannot be kept costs money
                 raise
             self._metrics.unrecorded(len(turns))
             log.error(
