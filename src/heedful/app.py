@@ -33,14 +33,10 @@ from heedful.worker import Worker
 
 log = logging.getLogger("heedful")
 
-COLLECT_AFTER = (
-    20_000,
-    20,
-    200,
-)  # objects, and rounds: a full collection is a pause, and there is little to find
-SWITCH_SECONDS = (
-    0.0005  # a thread that works on the store must not keep answers waiting for ten times as long
-)
+# Objects, and rounds: a full collection is a pause, and there is little to find.
+COLLECT_AFTER = (20_000, 20, 200)
+# A thread that works on the store gets its turn soon, and keeps answers waiting no longer.
+SWITCH_SECONDS = 0.00005
 
 
 def create(wired: Wired, settings: Settings) -> Any:

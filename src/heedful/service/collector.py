@@ -74,6 +74,7 @@ class Collector:
         self._bell = Bell(loop)
         self._ready: deque[Waiting] = deque()  # whose targets are known, as far as they are here
         self._unknown: deque[Waiting] = deque()
+        self._here = parts.views.near
         self._looking = False
         self._going = False
         self._ahead = 0  # batches that the store has and did not finish
@@ -124,6 +125,15 @@ class Collector:
             some.append(self._unknown.popleft())
             pieces += len(some[-1].said)
         asked = _by_tenant(some)
+        looked: asyncio.Future[dict[TenantId, Targets]]
+        if self._here:  # a few reads of a file: waking a thread for them takes longer
+            looked = self.loop.create_future()
+            try:
+                looked.set_result(_looked(self._parts, asked))
+            except Exception as error:  # noqa: BLE001  told to those who wait, as from a thread
+                looked.set_exception(error)
+            self._found(some, looked)
+            return
         looked = self.loop.run_in_executor(self._threads, _looked, self._parts, asked)
         looked.add_done_callback(partial(self._found, some))
 

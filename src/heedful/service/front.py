@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import re
 import time
@@ -102,7 +103,7 @@ class Front:
         self._app = app
         self._door = door
         self._metrics = metrics
-        self._mint = mint
+        self._name, self._numbers = mint("req"), itertools.count(1)
         self._buckets = Buckets(requests_per_second)
         self._body_limit = body_limit
         self._body_seconds = body_seconds
@@ -215,9 +216,13 @@ class Front:
 
     def _id(self, brought: str | None) -> str:
         try:
-            return check_id(brought, "x-request-id") if brought else self._mint("req")
+            return check_id(brought, "x-request-id") if brought else self._next_id()
         except InvalidInput:
-            return self._mint("req")  # not worth refusing a request for, and not worth a log line's safety
+            return self._next_id()  # not worth refusing a request for, and not worth a log line's safety
+
+    def _next_id(self) -> str:
+        """This process's own name and a count: it is only to be told apart, and is needed for every request."""
+        return f"{self._name}.{next(self._numbers)}"
 
     def _note(self, visit: _Visit, seconds: float) -> None:
         scope, caller = visit.scope, visit.caller

@@ -65,6 +65,11 @@ class Views:
     def __init__(self, store: SqlStore) -> None:
         self._store = store
 
+    @property
+    def near(self) -> bool:
+        """Whether a short question is answered by a file of this machine, and not over a network."""
+        return self._store.dialect == "sqlite"
+
     # --- how much, how fast --------------------------------------------------------------------------
 
     def tallies(self, tenant: TenantId) -> dict[str, int]:
