@@ -200,11 +200,11 @@ def test_order_is_kept_under_load(recorder: Recorder) -> None:
 
 
 def test_who_waits_and_leaves_does_not_stop_the_others(recorder: Recorder) -> None:
-    first = recorder.keep([turn("a")], None, named=False)
-    assert first is not None
-    first.stored.cancel()
-    recorder.keep([turn("b")], None, named=False)
-    assert kept(recorder) == ["a", "b"]
+    for number in range(20):
+        entry = recorder.keep([turn(f"t{number:02}")], None, named=False)
+        assert entry is not None
+        entry.stored.cancel()
+        assert kept(recorder) == [f"t{place:02}" for place in range(number + 1)]
 
 
 def test_a_turn_that_the_store_refuses_stops_no_other(
