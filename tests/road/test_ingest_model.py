@@ -47,7 +47,7 @@ sendings = st.lists(thumbs | pairs | bad, min_size=1, max_size=4)
 names = st.sampled_from([None, "helpful"])
 
 
-def feedback(kind: str, id: str, target: Any, up: bool, episode: str | None, *, name: str | None) -> Feedback:
+def feedback(name: str | None, kind: str, id: str, target: Any, up: bool, episode: str | None) -> Feedback:
     """One of few pieces, so that ids meet again with the same and with other words."""
     given: dict[str, Any] = {"id": FeedbackId(id), "at": NOW, "by": "ada"}
     if kind == "choice":
@@ -112,7 +112,7 @@ class Ingest(RuleBasedStateMachine):
 
     @rule(sent=sendings, name=names)
     def say(self, sent: list[tuple[Any, ...]], name: str | None) -> None:
-        said = [feedback(*one, name=name) for one in sent]
+        said = [feedback(name, *one) for one in sent]
         for one, heard in zip(said, road.hear(self.parts, TENANT, said, actor="model"), strict=True):
             self.check(one, heard)
 
@@ -148,7 +148,7 @@ class Ingest(RuleBasedStateMachine):
     @rule(sent=sendings)
     def it_ends_in_the_middle(self, sent: list[tuple[Any, ...]]) -> None:
         """Nobody hears the answers; what the store had in hand is finished."""
-        said = [feedback(*one, name=None) for one in sent]
+        said = [feedback(None, *one) for one in sent]
         turns, episodes = road.asked_for(said)
         known = self.parts.views.targets(TENANT, turns, episodes)
         road.begin_to_hear(self.parts, TENANT, said, known.turns, known.episodes, actor="model")
