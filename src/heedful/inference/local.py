@@ -26,7 +26,7 @@ from heedful.errors import InvalidInput, Misconfigured, Unavailable
 
 START_TIMEOUT = 60.0  # seconds: importing torch on a busy laptop is slow
 BROKEN_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
-NOTICE_SECONDS = 2.0  # within which a dead child is known to be dead
+NOTICE_SECONDS = 10.0  # within which a dead child is known to be dead, also on a busy machine
 
 
 class LocalInference:
