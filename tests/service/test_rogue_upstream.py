@@ -13,155 +13,45 @@ import gzip
 import os
 import resource
 import socket
-import threading
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import orjson
 import pytest
-import uvicorn
-from fastapi import FastAPI
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rogue
-from heedful.dialect.chat import Wire
 from heedful.domain.episode import Turn
-from heedful.domain.ids import TenantId
-from heedful.domain.models import Policy
 from heedful.inference.openai_http import OpenAIInference, UpstreamSettings
-from heedful.inference.upstreams import Upstreams
-from heedful.road import Parts
-from heedful.service.api import build
 from heedful.settings import ServerSettings, Settings
-from parts import make_parts
 from rogue import DONE, EVENTS, Behaviour, Call, Rogue, chunk, event, framed, kind, reply, whole
 
-from .conftest import QuietLoop
-
-TENANT = TenantId("default")
-TIMEOUT = 0.4
-STREAM_SECONDS = 0.8
-LATE = 1.0  # beyond the upstream's timeout, a client waits no longer than this
-HI: list[Any] = [{"role": "user", "content": "Hi"}]
-Json = Any
-
-
-class Switch:
-    """An upstream that each test plugs its own adapter into."""
-
-    def __init__(self) -> None:
-        self.adapter = OpenAIInference(UpstreamSettings(url="http://127.0.0.1:1/v1"))
-
-    async def chat(self, policy: Policy, asked: Wire) -> Wire:
-        return await self.adapter.chat(policy, asked)
-
-    def stream(self, policy: Policy, asked: Wire) -> AsyncGenerator[Wire, None]:
-        return self.adapter.stream(policy, asked)
-
-    async def forward(self, policy: Policy, path: str, asked: Wire) -> Wire:
-        return await self.adapter.forward(policy, path, asked)
-
-    async def prepare(self, policy: Policy) -> None:
-        await self.adapter.prepare(policy)
-
-    async def close(self) -> None:
-        await self.adapter.close()
-
-
-@dataclass
-class House:
-    """A gateway behind uvicorn, and what can be seen of it from outside."""
-
-    app: FastAPI
-    parts: Parts
-    switch: Switch
-    url: str
-    loop: asyncio.AbstractEventLoop
-    http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=20.0, trust_env=False))
-
-    def run(self, call: Callable[[], Awaitable[Any]]) -> Any:
-        async def here() -> Any:
-            return await call()
-
-        return asyncio.run_coroutine_threadsafe(here(), self.loop).result(20)
-
-    def tasks(self) -> int:
-        async def count() -> int:
-            return len(asyncio.all_tasks()) - 1
-
-        return int(self.run(count))
-
-    @contextmanager
-    def asking(self, server: Rogue, **more: Any) -> Iterator[OpenAIInference]:
-        """From here on that server answers; afterwards nothing of it is left."""
-        given: dict[str, Any] = {
-            "url": server.url,
-            "timeout": TIMEOUT,
-            "stream_seconds": STREAM_SECONDS,
-            "attempts": 1,
-        }
-        adapter = self.switch.adapter = OpenAIInference(UpstreamSettings(**(given | more)), name="rogue")
-        tasks = self.tasks()
-        yield adapter
-        # Nobody outside can see the counter that decides who is asked next.
-        eventually(lambda: all(one.asked == 0 for one in adapter._replicas.all), "a request is still counted")
-        if not server.keeps:
-            eventually(lambda: not server.open, "a connection to the server is open")
-        eventually(lambda: self.tasks() <= tasks, "a task is left")
-        self.run(adapter.close)
-
-    def ask(self, path: str = "/v1/chat/completions", **more: Any) -> httpx.Response:
-        body = {"model": "agent", "messages": HI, **more}
-        return self.http.post(self.url + path, json=body)
-
-    def turns(self, episode: str) -> list[Turn]:
-        self.app.state.service.recorder.settle()
-        return list(self.parts.store.find(Turn, TENANT, where={"episode": episode}))
-
-
-def eventually(true: Callable[[], bool], otherwise: str, seconds: float = 3.0) -> None:
-    until = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < until, otherwise
-        time.sleep(0.01)
+from .house import (
+    HI,
+    LATE,
+    STREAM_SECONDS,
+    TENANT,
+    TIMEOUT,
+    House,
+    Json,
+    connected,
+    eventually,
+    head,
+    open_house,
+    sent,
+    until,
+)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    directory = tmp_path_factory.mktemp("house")
-    switch = Switch()
-    parts = make_parts(directory, inference=Upstreams(switch, {"rogue": switch}))
-    server_settings = ServerSettings(body_seconds=0.5, unread_seconds=1.0)
-    app = build(parts, QuietLoop(parts), Settings(server=server_settings))
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
-        loops: list[asyncio.AbstractEventLoop] = []
-
-        async def serve() -> None:
-            loops.append(asyncio.get_running_loop())
-            await server.serve(sockets=[listener])
-
-        made: Any = server.config.get_loop_factory()
-        thread = threading.Thread(target=lambda: made().run_until_complete(serve()))
-        thread.start()
-        eventually(lambda: server.started, "the gateway did not start", 20)
-        house = House(app, parts, switch, f"http://127.0.0.1:{listener.getsockname()[1]}", loops[0])
-        policy = {"agent": "agent", "body": {"kind": "external", "upstream": "rogue", "model": "m"}}
-        id = house.http.post(f"{house.url}/v1/policies", json=policy).json()["id"]
-        assert house.http.post(f"{house.url}/v1/releases", json={"policy": id}).status_code == 201
-        with rogue.in_a_thread(kind) as good, house.asking(good):
-            assert house.ask().status_code == 200  # what is made once is there before anything is counted
-        yield house
-        house.http.close()
-        server.should_exit = True
-        thread.join()
-    parts.store.close()
+    settings = Settings(server=ServerSettings(body_seconds=0.5, unread_seconds=1.0))
+    with open_house(tmp_path_factory.mktemp("house"), settings) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")
@@ -598,30 +488,6 @@ def test_what_was_recorded_of_all_that_reads_back(house: House) -> None:
 # -- clients that misbehave -----------------------------------------------------------------------------------
 
 
-def sent(house: House, **more: Any) -> socket.socket:
-    """A request on a connection of its own, with its answer still to be read."""
-    body = orjson.dumps({"model": "agent", "messages": HI, **more})
-    connection = connected(house)
-    connection.sendall(head("/v1/chat/completions", len(body)) + body)
-    return connection
-
-
-def connected(house: House) -> socket.socket:
-    url = httpx.URL(house.url)
-    assert url.port is not None
-    return socket.create_connection((url.host, url.port), timeout=10)
-
-
-def head(path: str, length: int) -> bytes:
-    lines = (
-        f"POST {path} HTTP/1.1",
-        "host: 127.0.0.1",
-        "content-type: application/json",
-        f"content-length: {length}",
-    )
-    return "\r\n".join([*lines, "\r\n"]).encode()
-
-
 def test_a_client_that_leaves_in_mid_stream_ends_the_servers_work(house: House, server: Rogue) -> None:
     server.behave = says(EVENTS + HELLO, then=forever)
     with house.asking(server, timeout=30.0, stream_seconds=60.0):
@@ -631,15 +497,6 @@ def test_a_client_that_leaves_in_mid_stream_ends_the_servers_work(house: House, 
         eventually(lambda: not server.open, "the server is still asked", 2.0)
     (turn,) = house.turns("left")
     assert (turn.answer, turn.finish) == ("Hello", "cancelled")
-
-
-def until(connection: socket.socket, words: bytes) -> bytes:
-    got = b""
-    while words not in got:
-        piece = connection.recv(65536)
-        assert piece, got
-        got += piece
-    return got
 
 
 def test_who_leaves_many_streams_does_not_make_the_server_look_broken(house: House, server: Rogue) -> None:
