@@ -30,7 +30,7 @@ MOST = 500  # pieces that are prepared in one pass of the loop: others want to b
 AHEAD = 2  # batches on their way to the disk: one is being written and one is ready, the rest gathers here
 FULL_AHEAD = 8  # the same for batches that have `MOST` pieces already and gain nothing by waiting
 WAITING_PIECES, WAITING_BYTES = 20_000, 128 << 20  # of requests that wait here; beyond that they are `Busy`
-REMEMBERED = 50_000  # targets of each generation
+REMEMBERED = 20_000  # targets of each generation: some ten megabytes in all
 ACTOR = "ingest"  # judgements, which are acts of somebody, do not come through here
 
 

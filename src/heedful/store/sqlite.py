@@ -40,7 +40,7 @@ def driver() -> ModuleType:
     return module
 
 
-READER = ("query_only=on", "cache_size=-16000", "temp_store=memory")
+READER = ("query_only=on", "cache_size=-8000", "temp_store=memory")
 WRITER = (
     "journal_mode=wal",
     "synchronous=full",  # a commit returns when the log is on the disk
@@ -119,7 +119,8 @@ class SqliteFile:
                 connection.execute(f"PRAGMA {pragma}").fetchall()
             return connection
 
-        sizes = {"pool_size": READERS, "max_overflow": 56} if pool else {}
+        # The last one given back is taken first: few connections stay busy, and have the pages that are asked for.
+        sizes = {"pool_size": READERS, "max_overflow": 56, "pool_use_lifo": True} if pool else {}
         engine = create_engine(
             "sqlite://",
             module=self._driver,
