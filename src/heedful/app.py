@@ -36,7 +36,7 @@ log = logging.getLogger("heedful")
 # Objects, and rounds: a full collection is a pause, and there is little to find.
 COLLECT_AFTER = (20_000, 20, 200)
 # A thread that works on the store gets its turn soon, and keeps answers waiting no longer.
-SWITCH_SECONDS = 0.00005
+SWITCH_SECONDS = 0.0002
 
 
 def create(wired: Wired, settings: Settings) -> Any:
