@@ -353,9 +353,9 @@ async def refused_in_words(engine: LocalInference, policy: Policy) -> None:
 
 async def after_a_kill(engine: LocalInference, policy: Policy) -> None:
     first, before = child_of(engine), await texts(engine, policy, "question", 3)
-    waiting = asyncio.gather(*(texts(engine, policy, f"question {i}", i) for i in range(200)))
+    waiting = asyncio.gather(*(texts(engine, policy, f"question {i}", i) for i in range(1500)))
     await asyncio.sleep(0.01)
     os.kill(first, signal.SIGKILL)  # in the middle of the crowd: what it took along is asked again
-    assert [len(answers) for answers in await waiting] == [1] * 200
+    assert [len(answers) for answers in await waiting] == [1] * 1500
     assert await texts(engine, policy, "question", 3) == before
     assert child_of(engine) != first

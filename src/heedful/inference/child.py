@@ -23,6 +23,7 @@ from heedful.lifeline import die_with_parent
 
 LARGEST_BATCH = 64  # answers computed together
 MODELS_KEPT = 4
+BACKLOG = 2048  # connections that may wait to be taken: a crowd comes at once when a child has just started
 
 
 @dataclass
@@ -180,7 +181,14 @@ def main() -> None:
 
     torch.set_num_threads(1)
     # Who has given up waiting is not computed for: `handler_cancellation` takes them out of the queue.
-    web.run_app(build(), path=arguments.socket, print=None, handle_signals=False, handler_cancellation=True)
+    web.run_app(
+        build(),
+        path=arguments.socket,
+        backlog=BACKLOG,
+        print=None,
+        handle_signals=False,
+        handler_cancellation=True,
+    )
 
 
 if __name__ == "__main__":

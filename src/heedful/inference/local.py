@@ -25,6 +25,9 @@ from heedful.domain.models import Policy, Weights
 from heedful.errors import InvalidInput, Misconfigured, Unavailable
 
 START_TIMEOUT = 60.0  # seconds: importing torch on a busy laptop is slow
+# At once: whoever else asks waits here. Fewer than the child lets queue at its door (`child.BACKLOG`), because
+# asyncio takes a connection to a full Unix socket for an open one, and it breaks at the first word.
+CONNECTIONS = 1024
 BROKEN_OFF = (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 NOTICE_SECONDS = 10.0  # within which a dead child is known to be dead, also on a busy machine
 
@@ -92,6 +95,7 @@ class LocalInference:
     async def _post(self, path: str, order: dict[str, Any]) -> dict[str, Any]:
         for attempt in (1, 2):
             session = await self._ready()
+            child = self._child
             try:
                 async with session.post(f"http://child{path}", json=order) as response:
                     body: dict[str, Any] = await response.json(content_type=None)
@@ -105,7 +109,7 @@ class LocalInference:
             except BROKEN_OFF as error:
                 if attempt == 2:
                     raise Unavailable(f"the local engine broke off twice: {error}") from error
-                await self._notice()
+                await notice(child)
             except ValueError as error:
                 raise Unavailable(f"the local engine failed with {response.status}: {error}") from error
         raise AssertionError("unreachable")
@@ -116,12 +120,6 @@ class LocalInference:
                 await self._start()
             assert self._session is not None
             return self._session
-
-    async def _notice(self) -> None:
-        """A connection breaks a moment before the child's death is known: the dead are not asked again."""
-        if self._child is not None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._child.wait(), NOTICE_SECONDS)
 
     async def _start(self) -> None:
         if self._session is not None:
@@ -140,7 +138,7 @@ class LocalInference:
         )
         try:
             async with asyncio.timeout(START_TIMEOUT):
-                while not socket.exists():
+                while not await listens(socket):
                     if self._child.returncode is not None:
                         raise Unavailable(
                             "the local engine does not start: is the extra `train` installed? "
@@ -151,9 +149,25 @@ class LocalInference:
             self._child.kill()
             raise Unavailable(f"the local engine did not start within {START_TIMEOUT:g} s") from error
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(path=str(socket), limit=0),
+            connector=aiohttp.UnixConnector(path=str(socket), limit=CONNECTIONS),
             timeout=aiohttp.ClientTimeout(total=self._timeout),
         )
+
+
+async def listens(socket: Path) -> bool:
+    try:
+        _, writer = await asyncio.open_unix_connection(socket)
+    except (FileNotFoundError, ConnectionRefusedError):  # not yet there, or there and not yet open
+        return False
+    writer.close()
+    return True
+
+
+async def notice(child: asyncio.subprocess.Process | None) -> None:
+    """A connection breaks a moment before the child's death is known: the dead are not asked again."""
+    if child is not None:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), NOTICE_SECONDS)
 
 
 def _answer(raw: dict[str, Any]) -> Answer:
