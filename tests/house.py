@@ -20,6 +20,7 @@ from heedful.inference.scripted import ScriptedInference
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
 from heedful.service.api import build
+from heedful.service.http import config
 from heedful.service.loop import Loop
 from heedful.settings import Settings
 from hosted import Hosted
@@ -36,7 +37,7 @@ def served_at(app: FastAPI) -> Iterator[str]:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(128)
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(config(app))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

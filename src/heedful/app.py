@@ -25,6 +25,7 @@ from heedful.errors import HeedfulError, Unavailable
 from heedful.logs import set_up_logging
 from heedful.running import announced
 from heedful.service.api import build
+from heedful.service.http import config
 from heedful.service.keyring import has_keys
 from heedful.settings import Settings
 from heedful.store import auditing
@@ -97,15 +98,7 @@ def serve(settings: Settings, *, ready: Callable[[str], None] = lambda url: None
         with announced(settings.data, url), suppress(KeyboardInterrupt):
             ready(url)
             app = create(wired, settings)
-            server = uvicorn.Server(
-                uvicorn.Config(
-                    app,
-                    log_config=None,
-                    access_log=False,
-                    timeout_graceful_shutdown=int(settings.server.drain_seconds) or 1,
-                    server_header=False,
-                )
-            )
+            server = uvicorn.Server(config(app, drain_seconds=settings.server.drain_seconds))
             try:
                 server.run(sockets=[listener])
             except SystemExit:

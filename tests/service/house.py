@@ -26,6 +26,7 @@ from heedful.inference.openai_http import OpenAIInference, UpstreamSettings
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
 from heedful.service.api import build
+from heedful.service.http import config
 from heedful.settings import Settings
 from parts import make_parts
 from rogue import Rogue, kind
@@ -127,7 +128,7 @@ def open_house(directory: Path, settings: Settings | None = None, **parts_: Any)
     parts = make_parts(directory, inference=Upstreams(switch, {"rogue": switch}), **parts_)
     app = build(parts, QuietLoop(parts), settings)
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = uvicorn.Server(config(app))
         loops: list[asyncio.AbstractEventLoop] = []
 
         async def serve() -> None:

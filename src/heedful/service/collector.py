@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from threading import get_ident
 from typing import Any, Generic, TypeVar
 
 from heedful import road
@@ -67,7 +68,7 @@ class Collector:
     """Of one event loop: everything but the look-ups and the commits happens on it."""
 
     def __init__(self, parts: Parts, seen: Seen, threads: Executor, loop: asyncio.AbstractEventLoop) -> None:
-        self.loop = loop
+        self.loop, self.thread = loop, get_ident()
         self._threads = threads
         self._parts = parts
         self._turns, self._episodes = seen.turns, seen.episodes
@@ -78,18 +79,18 @@ class Collector:
         self._looking = False
         self._going = False
         self._ahead = 0  # batches that the store has and did not finish
-        self._pieces = self._bytes = 0  # of everything that is not answered
+        self.pieces = self._bytes = 0  # of everything that is not answered
 
     async def hear(self, tenant: TenantId, said: Sequence[Feedback], size: int) -> list[Heard]:
         """As `road.hear`, for feedback without judgements; `size` is how many bytes it came in."""
-        if self._pieces + len(said) > WAITING_PIECES or self._bytes + size > WAITING_BYTES:
-            raise Busy(f"{self._pieces} pieces of feedback wait to be written: send this again soon")
-        self._pieces += len(said)
+        if self.pieces + len(said) > WAITING_PIECES or self._bytes + size > WAITING_BYTES:
+            raise Busy(f"{self.pieces} pieces of feedback wait to be written: send this again soon")
+        self.pieces += len(said)
         self._bytes += size
         try:
             return await self._through(Waiting(tenant, said, size, self.loop.create_future()))
         finally:
-            self._pieces -= len(said)
+            self.pieces -= len(said)
             self._bytes -= size
 
     async def _through(self, waiting: Waiting) -> list[Heard]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import get_ident
 from typing import Annotated, Any
 
 import orjson
@@ -57,6 +58,7 @@ class Ingest:
         self._floor = floor
         self.seen = Seen()
         self._collector: Collector | None = None
+        metrics.waiting(lambda: 0 if self._collector is None else self._collector.pieces)
         # One thread, so that it is always the same connection that looks, with its pages at hand.
         self._threads = ThreadPoolExecutor(1, thread_name_prefix="heedful-targets")
 
@@ -89,8 +91,7 @@ class Ingest:
         else:
             pieces = self._read_all(caller, sent)
         good = [one for one in pieces if isinstance(one, Read)]
-        with self._metrics.waiting.track_inprogress():
-            heard = await self._heard(caller, good, size)
+        heard = await self._heard(caller, good, size)
         _refuse_if_busy(heard)
         results = list(_in_order(sent, pieces, heard))
         self._count(caller, good, heard, len(sent) - len(good))
@@ -132,10 +133,11 @@ class Ingest:
         return heard
 
     def _here(self) -> Collector:
-        loop = asyncio.get_running_loop()
-        if self._collector is None or self._collector.loop is not loop:
-            self._collector = Collector(self._parts, self.seen, self._threads, loop)
-        return self._collector
+        here = self._collector
+        if here is None or here.thread != get_ident() or here.loop.is_closed():
+            loop = asyncio.get_running_loop()  # asked for once: it is a system call
+            self._collector = here = Collector(self._parts, self.seen, self._threads, loop)
+        return here
 
     def _count(self, caller: Caller, good: Sequence[Read], heard: Sequence[Heard], unread: int) -> None:
         kinds: dict[tuple[Source, str, str], int] = {}

@@ -29,6 +29,7 @@ from heedful.service import errors
 from heedful.service.auth import Door
 from heedful.service.limits import Buckets
 from heedful.service.metrics import Metrics
+from heedful.service.patience import Patience
 
 log = logging.getLogger("heedful.access")
 
@@ -107,6 +108,8 @@ class Front:
         self._buckets = Buckets(requests_per_second)
         self._body_limit = body_limit
         self._body_seconds = body_seconds
+        self._too_slow = f"the body did not come within {body_seconds:g} s: send it again"
+        self._patience = Patience(body_seconds, self._too_slow)
         self._unread_seconds = unread_seconds
         routes = list(hot)
         self._exact = {(route.method, route.path): route for route in routes if route.pattern is None}
@@ -175,16 +178,20 @@ class Front:
         return None
 
     async def _read(self, receive: Receive) -> bytes:
-        counted = self._counted(receive)
         pieces: list[bytes] = []
-        while True:
-            message = await counted()
-            if message["type"] == "http.disconnect":
-                raise InvalidInput("the sender went away in the middle of the body")
-            body: bytes = message.get("body", b"")
-            if not message.get("more_body"):
-                return b"".join((*pieces, body)) if pieces else body
-            pieces.append(body)
+        got = 0
+        with self._patience.wait():
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise InvalidInput("the sender went away in the middle of the body")
+                body: bytes = message.get("body", b"")
+                got += len(body)
+                if got > self._body_limit:
+                    raise self._too_large()
+                if not message.get("more_body"):
+                    return b"".join((*pieces, body)) if pieces else body
+                pieces.append(body)
 
     def _counted(self, receive: Receive) -> Receive:
         """`receive`, as long as the body is not too large and comes in time."""
@@ -198,9 +205,7 @@ class Front:
                 async with asyncio.timeout_at(until):
                     message = await receive()
             except TimeoutError as error:
-                raise TooSlow(
-                    f"the body did not come within {self._body_seconds:g} s: send it again"
-                ) from error
+                raise TooSlow(self._too_slow) from error
             got += len(message.get("body", b""))
             if got > self._body_limit:
                 raise self._too_large()

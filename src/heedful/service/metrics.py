@@ -59,8 +59,10 @@ class Metrics:
             "Conversations in which nobody looked for signs, because too many came.",
             registry=self._registry,
         )
-        self.waiting = Gauge(
-            "heedful_ingest_waiting", "Requests that wait for their commit.", registry=self._registry
+        self._waiting = Gauge(
+            "heedful_ingest_waiting",
+            "Pieces of feedback that wait for their commit.",
+            registry=self._registry,
         )
 
     def request(self, method: str, route: str, status: int, seconds: float) -> None:
@@ -80,6 +82,10 @@ class Metrics:
     def silences(self, read: Callable[[], Mapping[TenantId, Silence]]) -> None:
         """How long no feedback has come: asked whenever somebody reads the metrics."""
         self._silences = read
+
+    def waiting(self, read: Callable[[], int]) -> None:
+        """How much feedback is on its way to the disk: asked as well."""
+        self._waiting.set_function(read)
 
     def turns(self, tenant: str, policy: str, arm: str, count: int) -> None:
         self._turns.labels(tenant, policy, arm).inc(count)

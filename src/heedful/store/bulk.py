@@ -9,9 +9,9 @@ be parsed anew for every other number of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from sqlalchemy import (
@@ -33,18 +33,17 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import JSON, JSONB
 from sqlalchemy.exc import DBAPIError
 
+T = TypeVar("T")
+
 
 def insert_all(
     connection: Connection, table: Table, rows: Sequence[dict[str, Any]], *, or_leave: bool = False
 ) -> None:
     """All rows, in their order; all have the same columns. `or_leave` skips those that are there already."""
     if connection.dialect.name == "sqlite":
-        done = 0
-        for size in SIZES:
-            while len(rows) - done >= size:
-                values = tuple([value for row in rows[done : done + size] for value in row.values()])
-                raw(connection, _insert(table, tuple(rows[0]), size, or_leave), values)
-                done += size
+        for some in _portions(rows):
+            values = tuple([value for row in some for value in row.values()])
+            raw(connection, _insert(table, tuple(rows[0]), len(some), or_leave), values)
     elif any(isinstance(one.type, LargeBinary) for one in table.columns):  # JSON cannot say bytes
         connection.execute(insert(table), list(rows))
     else:
@@ -58,7 +57,17 @@ def insert_all(
         connection.execute(whole.on_conflict_do_nothing() if or_leave else whole)
 
 
-SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)  # rows behind one VALUES: few, so that the driver remembers them
+FEW, MANY = 64, 256  # rows behind one VALUES: any number up to `FEW`, so that the driver remembers them all
+STATEMENTS = 1024  # that it is to remember
+
+
+def _portions(rows: Sequence[T]) -> Iterator[Sequence[T]]:
+    done = 0
+    while done < len(rows):
+        left = len(rows) - done
+        size = MANY if left >= MANY else min(left, FEW)
+        yield rows[done : done + size]
+        done += size
 
 
 def raw(connection: Connection, statement: str, values: tuple[Any, ...] = ()) -> Any:
@@ -80,42 +89,57 @@ def _insert(table: Table, names: tuple[str, ...], rows: int, or_leave: bool) -> 
     return f'INSERT INTO "{table.name}" ({listed}) VALUES {values}{end}'
 
 
-def known(connection: Connection, table: Table, tenant: str, ids: Sequence[str], *names: str) -> list[Any]:
-    """(id, columns …) of those rows that are there: on SQLite as one value, because each row is a step."""
+Asked = tuple[Table, str, Sequence[str]]  # where, whose, which ids
+
+
+def known(connection: Connection, asked: Sequence[Asked], *names: str) -> list[list[Any]]:
+    """(id, columns …) of those rows that are there, a list for each question. On SQLite all come as one row,
+    because each row is a step."""
     if connection.dialect.name == "sqlite":
-        given = (tenant, orjson.dumps(list(ids)).decode())
-        found: list[Any] = orjson.loads(raw(connection, _known(table, names), given).fetchone()[0])
-        return found
-    columns = [table.c[name] for name in ("id", *names)]
-    return list(
-        connection.execute(
-            select(*columns).where(table.c.tenant == tenant, among(connection, table.c.id, ids))
+        return [one for some in _portions(asked) for one in _known_here(connection, some, names)]
+    return [
+        list(
+            connection.execute(
+                select(*(table.c[name] for name in ("id", *names))).where(
+                    table.c.tenant == tenant, among(connection, table.c.id, ids)
+                )
+            )
         )
-    )
+        for table, tenant, ids in asked
+    ]
+
+
+def _known_here(connection: Connection, asked: Sequence[Asked], names: tuple[str, ...]) -> list[list[Any]]:
+    given = [value for _, tenant, ids in asked for value in (tenant, orjson.dumps(list(ids)).decode())]
+    statement = _known(tuple(table for table, _, _ in asked), names)
+    (found,) = raw(connection, statement, tuple(given)).fetchall()
+    return [orjson.loads(one) for one in found]
 
 
 @cache
-def _known(table: Table, names: tuple[str, ...]) -> str:
+def _known(tables: tuple[Table, ...], names: tuple[str, ...]) -> str:
     listed = ", ".join(f'"{name}"' for name in ("id", *names))
-    return (
-        f'SELECT json_group_array(json_array({listed})) FROM "{table.name}" '
-        "WHERE tenant = ? AND id IN (SELECT value FROM json_each(?))"
+    found = (
+        f'(SELECT json_group_array(json_array({listed})) FROM "{table.name}" '
+        "WHERE tenant = ? AND id IN (SELECT value FROM json_each(?)))"
+        for table in tables
     )
+    return f"SELECT {', '.join(found)}"
 
 
 @cache
-def _add_up(table: Table, amount: str, names: tuple[str, ...]) -> str:
+def _add_up(table: Table, amount: str, names: tuple[str, ...], rows: int) -> str:
     keys = ", ".join(f'"{column.name}"' for column in table.primary_key)
     added = f'"{amount}" = "{amount}" + excluded."{amount}"'
-    return f"{_insert(table, names, 1, False)} ON CONFLICT ({keys}) DO UPDATE SET {added}"
+    return f"{_insert(table, names, rows, False)} ON CONFLICT ({keys}) DO UPDATE SET {added}"
 
 
 def add_up(connection: Connection, table: Table, amount: Column[int], rows: Sequence[dict[str, Any]]) -> None:
     """Add each row's amount to what stands under its primary key, which may be nothing yet."""
     if connection.dialect.name == "sqlite":
-        statement = _add_up(table, amount.name, tuple(rows[0]))
-        for row in rows:
-            raw(connection, statement, tuple(row.values()))
+        for some in _portions(rows):
+            values = tuple([value for row in some for value in row.values()])
+            raw(connection, _add_up(table, amount.name, tuple(rows[0]), len(some)), values)
         return
     new = postgresql.insert(table)
     more = new.on_conflict_do_update(

@@ -162,8 +162,8 @@ class Group:
                 wanted.setdefault((kind, tenant), {})[id] = None
         for kind, tenant in [asked for asked in wanted if asked[0] in TWINS]:
             wanted.setdefault((TWINS[kind], tenant), {}).update(wanted[kind, tenant])
-        for (kind, tenant), ids in wanted.items():
-            found = known(self._connection, TABLES[kind], tenant, list(ids), "sent")
+        asked = [(TABLES[kind], tenant, list(ids)) for (kind, tenant), ids in wanted.items()]
+        for (kind, tenant), found in zip(wanted, known(self._connection, asked, "sent"), strict=True):
             yield from (((kind, tenant, id), Kept(sent, None, stored=True)) for id, sent in found)
 
     def _happened(self, batches: Iterable[Prepared]) -> Iterator[tuple[tuple[str, str], tuple[bool, ...]]]:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool, QueuePool
 
 from heedful.errors import Misconfigured, Unavailable
+from heedful.store.bulk import STATEMENTS
 from heedful.store.migrations import migrate, require_current
 from heedful.store.owner import Owner
 
@@ -46,7 +47,7 @@ WRITER = (
     "synchronous=full",  # a commit returns when the log is on the disk
     "wal_autocheckpoint=0",
     "secure_delete=on",  # what is removed or replaced is overwritten, not only let go of
-    "cache_size=-64000",
+    "cache_size=-32000",
     "temp_store=memory",
 )
 
@@ -113,6 +114,7 @@ class SqliteFile:
                 uri=True,
                 timeout=BUSY_SECONDS,
                 isolation_level=None,
+                cached_statements=STATEMENTS if mode == "rwc" else 128,
                 check_same_thread=False,
             )
             for pragma in self._pragmas[mode]:

@@ -34,7 +34,9 @@ def read(
 ) -> Targets:
     found: dict[TurnId, Target] = {}
     if turns:
-        rows = known(connection, TABLES[Turn], tenant, turns, "episode", "policy")
+        (rows,) = known(connection, [(TABLES[Turn], tenant, turns)], "episode", "policy")
         found = {TurnId(id): Target(episode, policy) for id, episode, policy in rows}
-    here = known(connection, TABLES[Episode], tenant, episodes) if episodes else []
+    if not episodes:
+        return Targets(found)
+    (here,) = known(connection, [(TABLES[Episode], tenant, episodes)])
     return Targets(found, frozenset(EpisodeId(id) for (id,) in here))
