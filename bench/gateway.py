@@ -4,7 +4,7 @@ A trivial upstream answers at once, and one process asks it: directly, through H
 LiteLLM, in turns. Afterwards every answer is looked for in Heedful's store: what was fast and not recorded does
 not count.
 
-Per request Heedful checks a key (SHA-256, kept for half a second), counts a rate, reads and validates the body,
+Per request Heedful checks a key (SHA-256, believed for half a second), counts a rate, reads and validates the body,
 allots a policy from a salted hash, asks the upstream, gives the completion the turn's id, writes the turn to its
 journal, and puts it into SQLite with a synced commit behind the answer. LiteLLM checks its master key, routes and
 calls its cost and logging hooks; it stores nothing here.
