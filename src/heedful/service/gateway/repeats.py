@@ -109,6 +109,8 @@ class Repeats:
     def _earlier(self, asked: Asked) -> Attempt | None:
         """The newest attempt that this one may repeat. Unnamed, each is taken up once by every later count."""
         named = asked.context.turn is not None
+        if not named and asked.attempt == 0:
+            return None  # a first attempt repeats nothing, however many look like it
         for attempt in reversed(self._known.get(asked.fingerprint, ())):
             if named or attempt.number < asked.attempt:
                 attempt.number = max(attempt.number, asked.attempt)
