@@ -1,0 +1,121 @@
+"""Prompts and answers as one flat row without padding, a prompt that several answers share only once.
+
+A tree is a prompt and the answers that branch off it: the two of a pair, the n of a ranking or a group, the
+one of a demonstration. Trees stand behind one another in one long row; everything that looks at a token by
+itself (projections, norms, the feed-forward layers) sees just that row, and attention goes by tree: a prompt
+looks at itself, an answer at its prompt and at itself. Positions start again with every answer, so that each
+is read as if it followed its prompt alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+GRID = 256  # the row is filled up to a multiple: a processor prepares code for every new shape
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A prompt and the answers to it, as token ids."""
+
+    prompt: Sequence[int]
+    answers: Sequence[Sequence[int]]
+
+    def __len__(self) -> int:
+        return len(self.prompt) + sum(map(len, self.answers))
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """Trees in one row of n places; m of them are predictions of answer tokens, of a answers in all."""
+
+    ids_n: Tensor
+    positions_n: Tensor
+    trees: tuple[tuple[int, ...], ...]  # of each: tokens of the prompt, of the first answer, of the second …
+    source_m: Tensor  # the place at which each answer token is predicted: the one before it
+    target_m: Tensor  # that token
+    answer_m: Tensor  # whose it is
+    first_a: Tensor  # the place of each answer's first token
+    last_a: Tensor  # and of its last
+
+    @property
+    def answers(self) -> int:
+        return len(self.last_a)
+
+    @property
+    def tokens(self) -> int:
+        """Without the filling."""
+        return sum(map(sum, self.trees))
+
+    def to(self, device: str | torch.device) -> Packed:
+        moved = (
+            getattr(self, name).to(device, non_blocking=True)
+            for name in ("ids_n", "positions_n", "source_m", "target_m", "answer_m", "first_a", "last_a")
+        )
+        ids, positions, source, target, answer, first, last = moved
+        return Packed(ids, positions, self.trees, source, target, answer, first, last)
+
+    def pieces(self) -> list[int]:
+        """Lengths of everything in the row, in order: each tree's prompt and answers, and the filling."""
+        lengths = [length for tree in self.trees for length in tree]
+        return [*lengths, len(self.ids_n) - self.tokens]
+
+    def sums(self, values_m: Tensor) -> Tensor:
+        """Per answer, a."""
+        return values_m.new_zeros(self.answers).index_add(0, self.answer_m, values_m)
+
+
+def pack(trees: Sequence[Tree], *, grid: int = GRID) -> Packed:
+    """The trees as one row, on the CPU."""
+    ids, positions, source, answer, first, last = [], [], [], [], [], []
+    at = 0
+    for tree in trees:
+        prompt = len(tree.prompt)
+        ids.append(np.asarray(tree.prompt, dtype=np.int64))
+        positions.append(np.arange(prompt))
+        end = at + prompt
+        for one in tree.answers:
+            begin, end = end, end + len(one)
+            ids.append(np.asarray(one, dtype=np.int64))
+            positions.append(np.arange(prompt, prompt + len(one)))
+            source.append(np.concatenate(([at + prompt - 1], np.arange(begin, end - 1))))
+            answer.append(np.full(len(one), len(last)))
+            first.append(begin)
+            last.append(end - 1)
+        at = end
+    filling = -at % grid
+    ids.append(np.zeros(filling, dtype=np.int64))
+    positions.append(np.zeros(filling, dtype=np.int64))
+    shapes = tuple((len(tree.prompt), *map(len, tree.answers)) for tree in trees)
+    targets = [np.asarray(one, dtype=np.int64) for tree in trees for one in tree.answers]
+    whole = (np.concatenate(part) for part in (ids, positions, source, targets, answer))
+    flat_ids, flat_positions, flat_source, flat_target, flat_answer = map(torch.from_numpy, whole)
+    return Packed(
+        flat_ids,
+        flat_positions,
+        shapes,
+        flat_source,
+        flat_target,
+        flat_answer,
+        torch.tensor(first),
+        torch.tensor(last),
+    )
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
+    """Indices in their order, as many together as `budget` tokens hold, and at least one."""
+    some: list[int] = []
+    left = budget
+    for index, length in enumerate(lengths):
+        if some and length > left:
+            yield some
+            some, left = [], budget
+        some.append(index)
+        left -= length
+    if some:
+        yield some
