@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,8 @@ from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompt_ids, prompts_ids
 from heedful.lm.decode import Sampler, choose
-from heedful.lm.heads import SENSELESS, CallFinder, ScalarHeads, read_points
-from heedful.lm.layout import batches, lay_out
+from heedful.lm.heads import CallFinder, ScalarHeads
+from heedful.lm.layout import Tree, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.tiny import TinyShape, make_tiny
@@ -81,11 +80,11 @@ def test_sampled_logprobs_are_those_of_a_full_forward(loaded: Loaded) -> None:
     groups = Sampler(loaded, rows=64).sample(PROMPTS, 20, temperature=0.7, max_tokens=16, seed=4)
     prompts = prompts_ids(loaded.tokenizer, [prompt for prompt in PROMPTS for _ in range(20)])
     flat = [sample for group in groups for sample in group]
-    rows = lay_out(prompts, [sample.token_ids for sample in flat])
+    rows = pack([Tree(*one) for one in zip(prompts, [[sample.token_ids] for sample in flat], strict=True)])
     with torch.no_grad():
         logps = answer_logprobs(loaded.model, rows, temperature=0.7)
     drawn = torch.tensor([logp for sample in flat for logp in sample.logprobs])
-    assert torch.allclose(logps[rows.answer_bt], drawn, atol=1e-4)
+    assert torch.allclose(logps, drawn, atol=1e-4)
 
 
 def test_a_row_says_the_same_whatever_shares_its_batch(loaded: Loaded) -> None:
@@ -126,54 +125,6 @@ def test_tokens_are_drawn_in_proportion() -> None:
     assert picked.tolist() == [0, 2]
 
 
-def test_padding_changes_nothing(loaded: Loaded) -> None:
-    prompts = prompts_ids(loaded.tokenizer, PROMPTS)
-    answers = answers_ids(loaded.tokenizer, ["[refund] hi.", "no", "[refund] hi {name}, sorry. " * 3, ""])
-    together = lay_out(prompts, answers)
-    with torch.no_grad():
-        padded = answer_logprobs(loaded.model, together)
-        for row, (prompt, answer) in enumerate(zip(prompts, answers, strict=True)):
-            alone = lay_out([prompt], [answer])
-            expected = answer_logprobs(loaded.model, alone)
-            assert torch.allclose(padded[row][together.answer_bt[row]], expected[alone.answer_bt], atol=1e-5)
-            assert torch.all(padded[row][~together.answer_bt[row]] == 0)
-
-
-def test_answer_logprobs_are_the_log_softmax_of_full_logits(loaded: Loaded) -> None:
-    rows = lay_out(prompts_ids(loaded.tokenizer, PROMPTS[:1]), answers_ids(loaded.tokenizer, ["hi there"]))
-    with torch.no_grad():
-        logits = loaded.model(rows.ids_bt).logits.log_softmax(-1)
-        expected = logits[0, :-1].gather(1, rows.ids_bt[0, 1:, None])[:, 0]
-        got = answer_logprobs(loaded.model, rows)[0, 1:]
-    assert torch.allclose(got[rows.answer_bt[0, 1:]], expected[rows.answer_bt[0, 1:]], atol=1e-5)
-
-
-def test_heads_read_the_last_real_token_though_padding_has_the_end_tokens_id(loaded: Loaded) -> None:
-    prompts = prompts_ids(loaded.tokenizer, PROMPTS[:2])
-    answers = answers_ids(loaded.tokenizer, ["[refund] hi.", "[refund] hi {name}, sorry."])
-    finder = CallFinder(loaded.tokenizer)
-    calls = torch.tensor([finder.length(answer) for answer in answers])
-    rows = lay_out(prompts, answers)
-    filled = copy.copy(rows.ids_bt)
-    filled[~rows.mask_bt] = loaded.tokenizer.eos_token_id
-    with torch.no_grad():
-        points = read_points(loaded.model, type(rows)(filled, rows.mask_bt, rows.answer_bt), calls)
-        for row in range(2):
-            alone = read_points(
-                loaded.model, lay_out(prompts[row : row + 1], answers[row : row + 1]), calls[row : row + 1]
-            )
-            assert torch.allclose(points.at_end[row], alone.at_end[0], atol=1e-5)
-            assert torch.allclose(points.at_call[row], alone.at_call[0], atol=1e-5)
-            assert torch.allclose(points.call_logp[row], alone.call_logp[0], atol=1e-4)
-        full = answer_logprobs(loaded.model, rows)
-    first = rows.first()
-    for row in range(2):
-        call = full[row, first[row] : first[row] + calls[row]]
-        assert points.call_logp[row].item() == pytest.approx(call.sum().item(), abs=1e-4)
-        prose = full[row, first[row] + calls[row] :]
-        assert points.worst_logp[row].item() == pytest.approx(max(prose.min().item(), SENSELESS), abs=1e-4)
-
-
 def test_heads_start_silent() -> None:
     heads = ScalarHeads(8, 2)
     call, end = heads(torch.randn(3, 8), torch.randn(3, 8))
@@ -196,15 +147,6 @@ def test_a_call_is_found_where_there_is_one() -> None:
     assert length("hi [refund]") == 1
     assert length("") == 1
     assert length("[" + "never closed " * 30) == 1
-
-
-def test_batches_hold_every_row_once_and_save_padding() -> None:
-    lengths = np.random.default_rng(0).integers(5, 60, size=999).tolist()
-    parts = batches(lengths, 32, np.random.default_rng(1))
-    assert sorted(index for part in parts for index in part) == list(range(999))
-    assert parts == batches(lengths, 32, np.random.default_rng(1))
-    padded = sum(max(lengths[i] for i in part) * len(part) for part in parts)
-    assert padded < 1.15 * sum(lengths)
 
 
 def test_what_does_not_fit_is_refused() -> None:

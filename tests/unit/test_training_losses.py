@@ -7,69 +7,59 @@ import math
 import pytest
 import torch
 
+from heedful.lm.layout import Tree, pack
 from heedful.training.losses import clipped_policy_loss, group_advantages, kl_k3, nll, split_credit
 
-YES = torch.tensor([[True, True], [True, False]])
 
-
-def test_nll_weighs_rows_and_forgets_padding() -> None:
-    """Rows -1, -2 (weight 1) and -4, padding (weight 3): (1 + 2 + 3*4) / (1 + 1 + 3) = 3."""
-    logps = torch.tensor([[-1.0, -2.0], [-4.0, -99.0]])
-    assert nll(logps, YES, torch.tensor([1.0, 3.0])).item() == pytest.approx(3.0)
+def test_nll_weighs_tokens() -> None:
+    """Tokens -1, -2 (weight 1) and -4 (weight 3): 1 + 2 + 3*4 = 15."""
+    assert nll(torch.tensor([-1.0, -2.0, -4.0]), torch.tensor([1.0, 1.0, 3.0])).item() == pytest.approx(15.0)
 
 
 def test_the_surrogate_at_ratio_one_is_minus_the_summed_advantage() -> None:
-    """(1 + 1 - 2) over the real tokens, divided by 2 rows: 0; gradient of each token is -A/2."""
-    logps = torch.zeros(2, 2, requires_grad=True)
-    advantages = torch.tensor([[1.0, 1.0], [-2.0, 5.0]])
-    loss = clipped_policy_loss(logps, torch.zeros(2, 2), advantages, YES)
+    """-(1 + 1 - 2) = 0; the gradient of each token is -A."""
+    logps = torch.zeros(3, requires_grad=True)
+    loss = clipped_policy_loss(logps, torch.zeros(3), torch.tensor([1.0, 1.0, -2.0]))
     loss.backward()
     assert loss.item() == pytest.approx(0.0)
     assert logps.grad is not None
-    assert logps.grad.tolist() == [[-0.5, -0.5], [1.0, 0.0]]
+    assert logps.grad.tolist() == [-1.0, -1.0, 2.0]
 
 
 def test_the_surrogate_clips_gains_but_not_losses() -> None:
     """Ratio 1.5, clip 0.2: A = 1 gives 1.2 (flat), A = -1 gives -1.5 (still pulled back)."""
-    old = torch.zeros(1, 2)
-    logps = torch.full((1, 2), math.log(1.5), requires_grad=True)
-    mask = torch.ones(1, 2, dtype=torch.bool)
-    loss = clipped_policy_loss(logps, old, torch.tensor([[1.0, -1.0]]), mask, clip=0.2)
+    logps = torch.full((2,), math.log(1.5), requires_grad=True)
+    loss = clipped_policy_loss(logps, torch.zeros(2), torch.tensor([1.0, -1.0]), clip=0.2)
     loss.backward()
     assert loss.item() == pytest.approx(-(1.2 - 1.5))
     assert logps.grad is not None
-    assert logps.grad[0].tolist() == pytest.approx([0.0, 1.5])
+    assert logps.grad.tolist() == pytest.approx([0.0, 1.5])
 
 
 def test_k3_by_hand() -> None:
-    """log r = ln 2: 2 - 1 - ln 2 = 0.3069; log r = 0: nothing; one row's padding: nothing; 2 rows."""
-    logps = torch.tensor([[-math.log(2.0), -1.0], [-1.0, -1.0]])
-    reference = torch.tensor([[0.0, -1.0], [-1.0, -7.0]])
-    assert kl_k3(logps, reference, YES).item() == pytest.approx((1 - math.log(2.0)) / 2, abs=1e-6)
+    """log r = ln 2: 2 - 1 - ln 2 = 0.3069; log r = 0: nothing."""
+    logps, reference = torch.tensor([-math.log(2.0), -1.0]), torch.tensor([0.0, -1.0])
+    assert kl_k3(logps, reference).item() == pytest.approx(1 - math.log(2.0), abs=1e-6)
 
 
 def test_k3_estimates_the_divergence() -> None:
     """KL of (0.9, 0.1) to (0.5, 0.5) is 0.9 ln 1.8 + 0.1 ln 0.2 = 0.3681."""
-    generator = torch.Generator().manual_seed(0)
-    first = torch.rand(200_000, 1, generator=generator) < 0.9
+    first = torch.rand(200_000, generator=torch.Generator().manual_seed(0)) < 0.9
     logps = torch.where(first, math.log(0.9), math.log(0.1))
     reference = torch.full_like(logps, math.log(0.5))
-    assert kl_k3(logps, reference, torch.ones_like(first)).item() == pytest.approx(0.3681, abs=0.01)
+    assert kl_k3(logps, reference).item() / 200_000 == pytest.approx(0.3681, abs=0.01)
 
 
 @pytest.mark.parametrize("pieces", [1, 2, 4])
 def test_splitting_a_batch_never_changes_the_gradient(pieces: int) -> None:
     generator = torch.Generator().manual_seed(1)
-    old = torch.randn(8, 5, generator=generator)
-    advantages = torch.randn(8, 5, generator=generator)
-    mask = torch.rand(8, 5, generator=generator) < 0.7
-    start = old + 0.1 * torch.randn(8, 5, generator=generator)
+    old, advantages = (torch.randn(40, generator=generator) for _ in range(2))
+    start = old + 0.1 * torch.randn(40, generator=generator)
 
     def gradient(parts: int) -> torch.Tensor:
         logps = start.clone().requires_grad_()
-        for at in torch.arange(8).chunk(parts):
-            loss = clipped_policy_loss(logps[at], old[at], advantages[at], mask[at])
-            (loss * len(at) / 8).backward()
+        for at in torch.arange(40).chunk(parts):
+            (clipped_policy_loss(logps[at], old[at], advantages[at]) / 8).backward()
         assert logps.grad is not None
         return logps.grad
 
@@ -84,9 +74,7 @@ def test_group_advantages_by_hand() -> None:
 
 
 def test_the_call_is_credited_apart_from_the_prose() -> None:
-    """Row 0: prompt of one, call of two, one word. Row 1: prompt of two, call of one, padding."""
-    mask = torch.tensor([[False, True, True, True], [False, False, True, False]])
-    credit = split_credit(
-        torch.tensor([1.0, 2.0]), torch.tensor([-5.0, 7.0]), torch.tensor([2, 1]), mask, torch.tensor([1, 2])
-    )
-    assert credit.tolist() == [[0.0, -5.0, -5.0, 1.0], [0.0, 0.0, 7.0, 0.0]]
+    """Answer 0: a call of two, one word. Answer 1: a call of one."""
+    packed = pack([Tree([1], [[2, 3, 4]]), Tree([1, 2], [[5]])])
+    credit = split_credit(torch.tensor([1.0, 2.0]), torch.tensor([-5.0, 7.0]), torch.tensor([2, 1]), packed)
+    assert credit.tolist() == [-5.0, -5.0, 1.0, 7.0]

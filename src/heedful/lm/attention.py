@@ -1,105 +1,87 @@
-"""Attention by tree, for any model of the transformers library whose attention is a plain one.
+"""Attention by tree: a prompt looks at itself, an answer at its prompt and at itself.
 
-The library lets a function of one's own stand in for every model's attention. Ours gets all trees of a packed
-row at once and cuts them apart with a single `split` (slices would make each piece's gradient as long as the
-row). A piece looks at little: no mask of the whole row is ever made.
+One function with its own way back. The pieces of a row are short, and what the general machinery does around
+each of them (cutting, masks, gradients that are added up and copied) would cost more than the sums themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from transformers import AttentionInterface, AttentionMaskInterface
 
-from heedful.errors import InvalidInput
-from heedful.lm.packed import Packed
-
-NAME = "heedful_trees"
-SHORT = 512  # keys, up to which plain sums are faster than the fused kernel on a CPU in float32
+Trees = tuple[tuple[int, ...], ...]
 
 
-def tree_attention(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float | None = None,
-    packed: Packed | None = None,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """As the library calls it: heads first, (1, h, n, d); what comes back has them behind, (1, n, h, d)."""
-    if packed is None:
-        raise InvalidInput("a model prepared for packed rows was called without one: pass packed=")
-    scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    if key.shape[1] != query.shape[1]:  # several query heads share one of keys and values
-        times = query.shape[1] // key.shape[1]
-        key, value = key.repeat_interleave(times, 1), value.repeat_interleave(times, 1)
-    queries, keys, values = (part.split(packed.pieces(), 2) for part in (query, key, value))
-    out: list[Tensor] = []
+def tree_attention(query: Tensor, key: Tensor, value: Tensor, trees: Trees, scale: float) -> Tensor:
+    """Heads first, hnd each, places in a row's order; those behind the trees see nothing and give zeros."""
+    out: Tensor = _ByTree.apply(query, key, value, trees, scale)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _ByTree(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, trees: Trees, scale: float) -> Tensor:
+        out = torch.zeros_like(query)
+        kept: list[Tensor] = []
+        for own, seen in _looks(trees):
+            keys, values = _seen(key, seen), _seen(value, seen)
+            scores = torch.bmm(query[:, own], keys.transpose(1, 2)).mul_(scale)
+            scores += _future(scores.shape[1], scores.shape[2], scores.dtype, scores.device)
+            shares = scores.softmax(-1)
+            out[:, own] = torch.bmm(shares, values)
+            kept.append(shares)
+        ctx.save_for_backward(query, key, value, *kept)
+        ctx.trees, ctx.scale = trees, scale
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, *kept = ctx.saved_tensors
+        (to_out,) = gradients
+        to_query, to_key, to_value = (torch.zeros_like(part) for part in (query, key, value))
+        for (own, seen), shares in zip(_looks(ctx.trees), kept, strict=True):
+            keys, values, out = _seen(key, seen), _seen(value, seen), to_out[:, own]
+            to_shares = torch.bmm(out, values.transpose(1, 2))
+            to_scores = torch._softmax_backward_data(to_shares, shares, -1, shares.dtype).mul_(ctx.scale)
+            to_query[:, own] = torch.bmm(to_scores, keys)
+            _add(to_key, seen, torch.bmm(to_scores.transpose(1, 2), query[:, own]))
+            _add(to_value, seen, torch.bmm(shares.transpose(1, 2), out))
+        return to_query, to_key, to_value, None, None
+
+
+@lru_cache(maxsize=64)
+def _looks(trees: Trees) -> tuple[tuple[slice, tuple[slice, ...]], ...]:
+    """Who looks and at what: the last of what is seen are the places that look."""
+    looks: list[tuple[slice, tuple[slice, ...]]] = []
     at = 0
-    for tree in packed.trees:
-        prompt = at
-        out.append(_look(queries[at], keys[at], values[at], scale))
-        for at in range(prompt + 1, prompt + len(tree)):
-            seen = torch.cat((keys[prompt], keys[at]), 2), torch.cat((values[prompt], values[at]), 2)
-            out.append(_look(queries[at], *seen, scale))
-        at = prompt + len(tree)
-    out.append(torch.zeros_like(queries[at]))  # the filling looks at nothing
-    return torch.cat(out, 2).transpose(1, 2), None
+    for prompt, *answers in trees:
+        root = slice(at, at + prompt)
+        looks.append((root, (root,)))
+        at += prompt
+        for length in answers:
+            own = slice(at, at + length)
+            # The first answer stands right behind its prompt: one piece, and nothing to join.
+            looks.append((own, (slice(root.start, own.stop),) if root.stop == own.start else (root, own)))
+            at += length
+    return tuple(looks)
 
 
-def _look(query: Tensor, key: Tensor, value: Tensor, scale: float) -> Tensor:
-    """The last of the keys are the queries' own places: each sees those before it, and all of the rest."""
-    own, seen = query.shape[2], key.shape[2]
-    if query.device.type == "cpu" and (query.dtype != torch.float32 or seen <= SHORT):
-        scores = torch.baddbmm(
-            _hidden(own, seen, query.dtype), query[0], key[0].transpose(1, 2), beta=1.0, alpha=scale
-        )
-        return (scores.softmax(-1) @ value[0])[None]
-    if own == seen:
-        return functional.scaled_dot_product_attention(query, key, value, is_causal=True, scale=scale)
-    mask = _hidden(own, seen, query.dtype, query.device)
-    return functional.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale)
+def _seen(part: Tensor, seen: tuple[slice, ...]) -> Tensor:
+    return part[:, seen[0]] if len(seen) == 1 else torch.cat([part[:, one] for one in seen], 1)
 
 
-@lru_cache(maxsize=256)
-def _hidden(own: int, seen: int, dtype: torch.dtype, device: torch.device | None = None) -> Tensor:
+def _add(to: Tensor, seen: tuple[slice, ...], gradient: Tensor) -> None:
+    done = 0
+    for one in seen:
+        length = one.stop - one.start
+        to[:, one] += gradient[:, done : done + length]
+        done += length
+
+
+@lru_cache(maxsize=512)
+def _future(own: int, seen: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """What is added to scores: nothing where a place may be seen, minus infinity behind it."""
-    future = torch.full((own, seen), float("-inf"), dtype=dtype, device=device)
-    return future.triu_(seen - own + 1)
-
-
-AttentionInterface.register(NAME, tree_attention)
-AttentionMaskInterface.register(NAME, lambda *_, **__: None)
-
-
-@contextmanager
-def by_tree(model: Any) -> Iterator[None]:
-    """While this lasts, the model reads packed rows."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(NAME)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-def hidden_states(model: Any, packed: Packed) -> Tensor:
-    """The last hidden state at every place of the row, nd."""
-    with by_tree(model):
-        out = model.base_model(
-            input_ids=packed.ids_n[None],
-            position_ids=packed.positions_n[None],
-            use_cache=False,
-            packed=packed,
-        )
-    states: Tensor = out.last_hidden_state[0]
-    return states
+    return torch.full((own, seen), float("-inf"), dtype=dtype, device=device).triu_(seen - own + 1)

@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from heedful.lm.layout import Rows
-from heedful.lm.logprobs import hidden_states, logprobs_of
+from heedful.lm.flat import hidden_states
+from heedful.lm.layout import Packed
+from heedful.lm.logprobs import logprobs_of
 
 CALL_LIMIT = 16  # a call longer than this is prose in brackets
 SENSELESS = -8.0  # a token less likely than this makes no more difference
@@ -64,26 +65,29 @@ class ScalarHeads(nn.Module):
 
 @dataclass(frozen=True, slots=True)
 class Points:
-    """What is read off one batch of answers."""
+    """What is read off the answers of a row."""
 
-    at_call: Tensor  # hidden state at the last token of the call, bd
-    at_end: Tensor  # hidden state at the last token of the answer, bd
-    call_logp: Tensor  # log p of the call: would this very model open so? b
-    worst_logp: Tensor  # log p of the least likely token after it: where does it stop making sense? b
+    at_call: Tensor  # hidden state at the last token of the call, ad
+    at_end: Tensor  # hidden state at the last token of the answer, ad
+    call_logp: Tensor  # log p of the call: would this very model open so? a
+    worst_logp: Tensor  # log p of the least likely token after it: where does it stop making sense? a
 
 
-def read_points(model: Any, rows: Rows, calls_b: Tensor) -> Points:
+def read_points(model: Any, packed: Packed, calls_a: Tensor) -> Points:
     """Hidden states at both points, and what the model itself thinks of call and prose."""
-    states_btd = hidden_states(model, rows.ids_bt)
-    each = torch.arange(len(states_btd), device=states_btd.device)
-    first_b = rows.first()
-    logps_bt = logprobs_of(model, states_btd, rows)
-    place_bt = torch.arange(rows.ids_bt.shape[1], device=first_b.device)[None, :] - first_b[:, None]
-    call_bt = (place_bt >= 0) & (place_bt < calls_b[:, None])
-    prose_bt = rows.answer_bt & ~call_bt
+    call_at_a = packed.first_a + calls_a - 1
+    places = torch.cat((packed.source_m, call_at_a, packed.last_a))
+    states_md, at_call, at_end = hidden_states(model, packed, places).split(
+        [len(packed.source_m), packed.answers, packed.answers]
+    )
+    logps_m = logprobs_of(model, states_md, packed)
+    in_call_m = packed.place() < calls_a[packed.answer_m]
+    worst_a = torch.zeros_like(logps_m[: packed.answers]).scatter_reduce(
+        0, packed.answer_m, logps_m.masked_fill(in_call_m, 0.0), "amin"
+    )
     return Points(
-        at_call=states_btd[each, first_b + calls_b - 1],
-        at_end=states_btd[each, rows.last()],
-        call_logp=(logps_bt * call_bt).sum(1),
-        worst_logp=(logps_bt * prose_bt).amin(1).clamp(min=SENSELESS),
+        at_call=at_call,
+        at_end=at_end,
+        call_logp=packed.sums(logps_m * in_call_m),
+        worst_logp=worst_a.clamp(min=SENSELESS),
     )

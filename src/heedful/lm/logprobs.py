@@ -1,7 +1,8 @@
 """Log-probabilities of answer tokens.
 
-Logits are computed only where an answer token is predicted, and a few thousand positions at a time: with
-a large vocabulary they are what fills memory. The log-softmax is taken in float32.
+Logits are computed only where an answer token is predicted, and some thousand places at a time: with a large
+vocabulary they are what fills memory. What fits is kept for the way back, the rest is computed again there. The
+log-softmax is taken in float32.
 """
 
 from __future__ import annotations
@@ -12,59 +13,91 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from heedful.lm.layout import Rows
+from heedful.errors import InvalidInput
+from heedful.lm.flat import hidden_states
+from heedful.lm.layout import Packed
 
-CHUNK = 4096  # positions whose logits are alive at once
-
-
-def hidden_states(model: Any, ids_bt: Tensor) -> Tensor:
-    """The last hidden state at every position of right-padded rows, btd."""
-    # All ones on purpose: padding is on the right, where nothing looks (see layout), and a mask without
-    # holes lets the model take its plain causal path.
-    every = torch.ones_like(ids_bt)
-    states: Tensor = model.base_model(
-        input_ids=ids_bt, attention_mask=every, use_cache=False
-    ).last_hidden_state
-    return states
+CHUNK = 1024  # places whose logits are alive at once
+KEPT_BYTES = 256 << 20  # of probabilities that wait for the way back
 
 
-def answer_logprobs(model: Any, rows: Rows, *, temperature: float = 1.0) -> Tensor:
-    """log p of each answer token given all before it, at the token's own place; 0 elsewhere, bt."""
-    if _plain_head(model):
-        return logprobs_of(model, hidden_states(model, rows.ids_bt), rows, temperature=temperature)
-    wanted = rows.answer_bt[:, 1:]
-    every = torch.ones_like(rows.ids_bt)
-    logits_nv = model(input_ids=rows.ids_bt, attention_mask=every, use_cache=False).logits[:, :-1][wanted]
-    return _placed(picked(logits_nv, rows.ids_bt[rows.answer_bt], temperature), rows)
+def answer_logprobs(model: Any, packed: Packed, *, temperature: float = 1.0) -> Tensor:
+    """log p of each answer token given all before it, m."""
+    states_md = hidden_states(model, packed, packed.source_m)
+    return logprobs_of(model, states_md, packed, temperature=temperature)
 
 
-def logprobs_of(model: Any, states_btd: Tensor, rows: Rows, *, temperature: float = 1.0) -> Tensor:
-    """The same from hidden states that are already there; for models whose logits are a plain projection."""
-    states_nd = states_btd[:, :-1][rows.answer_bt[:, 1:]]  # a token is predicted at the place before it
+def logprobs_of(model: Any, states_md: Tensor, packed: Packed, *, temperature: float = 1.0) -> Tensor:
+    """The same from hidden states that are already there, those of `packed.source_m`."""
     head = model.get_output_embeddings()
-    parts = [
-        picked(head(states), targets, temperature)
-        for states, targets in zip(
-            states_nd.split(CHUNK), rows.ids_bt[rows.answer_bt].split(CHUNK), strict=True
+    if head is None or getattr(head, "bias", None) is not None or _bent(model.config):
+        raise InvalidInput(
+            f"a {type(model).__name__} bends its logits in a way that is not known here: use a model whose "
+            "logits are a plain projection",
+            field="model",
         )
-    ]
-    return _placed(torch.cat(parts), rows)
+    logps: Tensor = _Picked.apply(  # type: ignore[no-untyped-call]
+        states_md, head.weight, packed.target_m, temperature
+    )
+    return logps
 
 
-def _placed(logps_n: Tensor, rows: Rows) -> Tensor:
-    """Numbers of answer tokens at those tokens' places, bt."""
-    empty_bt = torch.zeros(rows.ids_bt.shape, dtype=logps_n.dtype, device=logps_n.device)
-    return empty_bt.masked_scatter(rows.answer_bt, logps_n)
+class _Picked(torch.autograd.Function):
+    """log softmax(states @ weight.T / temperature) at the targets, chunk by chunk."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, states_md: Tensor, weight_vd: Tensor, target_m: Tensor, temperature: float
+    ) -> Tensor:
+        kind = torch.get_autocast_dtype(states_md.device.type) if _autocast(states_md) else weight_vd.dtype
+        states, weight = states_md.to(kind), weight_vd.to(kind)
+        needed = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        keep = needed and len(states) * len(weight) * states.element_size() <= KEPT_BYTES
+        kept, logps = [], []
+        for part, target in zip(states.split(CHUNK), target_m.split(CHUNK), strict=True):
+            logp_cv = _log_softmax(part, weight, temperature)
+            logps.append(logp_cv.gather(1, target[:, None])[:, 0])
+            if keep:
+                kept.append(logp_cv.exp_().to(kind))
+        ctx.save_for_backward(states, weight, target_m, *kept)
+        ctx.temperature, ctx.kinds = temperature, (states_md.dtype, weight_vd.dtype)
+        return torch.cat(logps)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, target_m, *kept = ctx.saved_tensors
+        scale_m = gradients[0] / ctx.temperature
+        to_states, to_weight = [], torch.zeros_like(weight, dtype=torch.float32)
+        parts = zip(states.split(CHUNK), target_m.split(CHUNK), scale_m.split(CHUNK), strict=True)
+        for number, (part, target, scale) in enumerate(parts):
+            if kept:
+                to_logits = kept[number].mul_(-scale[:, None])
+            else:
+                to_logits = _log_softmax(part, weight, ctx.temperature).exp_().mul_(-scale[:, None])
+                to_logits = to_logits.to(part.dtype)
+            to_logits.scatter_add_(1, target[:, None], scale[:, None].to(to_logits.dtype))
+            if ctx.needs_input_grad[0]:
+                to_states.append(to_logits @ weight)
+            if ctx.needs_input_grad[1]:
+                to_weight += to_logits.T @ part
+        states_kind, weight_kind = ctx.kinds
+        return (
+            torch.cat(to_states).to(states_kind) if ctx.needs_input_grad[0] else None,
+            to_weight.to(weight_kind) if ctx.needs_input_grad[1] else None,
+            None,
+            None,
+        )
 
 
-def picked(logits_nv: Tensor, targets_n: Tensor, temperature: float = 1.0) -> Tensor:
-    """log softmax(logits / temperature) at the targets, in float32."""
-    scaled = logits_nv.float() if temperature == 1.0 else logits_nv.float() / temperature
-    return -functional.cross_entropy(scaled, targets_n, reduction="none")
+def _log_softmax(states_cd: Tensor, weight_vd: Tensor, temperature: float) -> Tensor:
+    logits_cv = functional.linear(states_cd, weight_vd).float()
+    return functional.log_softmax(logits_cv if temperature == 1.0 else logits_cv / temperature, dim=1)
 
 
-def _plain_head(model: Any) -> bool:
-    """Whether logits are just the output embedding of the last hidden state."""
-    config = model.config
-    bent = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
-    return model.get_output_embeddings() is not None and not any(getattr(config, name, None) for name in bent)
+def _autocast(states: Tensor) -> bool:
+    return torch.is_autocast_enabled(states.device.type)
+
+
+def _bent(config: Any) -> bool:
+    names = ("final_logit_softcapping", "logit_scale", "logits_scaling", "output_multiplier_scale")
+    return any(getattr(config, name, None) not in (None, 1.0) for name in names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -13,13 +13,20 @@ from torch import Tensor, nn
 from heedful.errors import TrainingFailed
 
 Precision = Literal["auto", "float32", "bfloat16"]
+Schedule = Literal["linear", "cosine", "constant"]
 
 
-def multiplier(step: int, *, steps: int, warmup: int, floor: float = 0.1) -> float:
-    """Share of the full learning rate at `step` (from 0): up in a line, then down in a line to `floor`."""
+def multiplier(
+    step: int, *, steps: int, warmup: int, floor: float = 0.1, schedule: Schedule = "linear"
+) -> float:
+    """Share of the full learning rate at `step` (from 0): up in a line, then down to `floor`."""
     if step < warmup:
         return (step + 1) / (warmup + 1)
     progress = min(1.0, (step - warmup) / max(1, steps - warmup))
+    if schedule == "constant":
+        return 1.0
+    if schedule == "cosine":
+        return floor + (1.0 - floor) * 0.5 * (1.0 + math.cos(math.pi * progress))
     return 1.0 - (1.0 - floor) * progress
 
 
@@ -35,6 +42,7 @@ class Stepper:
         floor: float = 0.1,
         clip: float = 1.0,
         decay: float = 0.0,
+        schedule: Schedule = "linear",
     ) -> None:
         self._rates = [rate for rate, _ in groups]
         moving = [[parameter for parameter in group if parameter.requires_grad] for _, group in groups]
@@ -48,41 +56,70 @@ class Stepper:
             weight_decay=decay,
             foreach=True,
         )
-        self._steps, self._warmup, self._floor, self._clip = steps, warmup, floor, clip
+        self._clip = clip
+        self._plan: dict[str, Any] = {"steps": steps, "warmup": warmup, "floor": floor, "schedule": schedule}
         self.taken = 0
 
     def step(self, loss: Tensor) -> float:
         """Backward and update; raises when the loss or the gradient is not a number."""
         loss.backward()
-        return self.update()
+        norm = float(self.update())
+        self.check(norm)
+        return norm
 
-    def update(self) -> float:
-        """Update from gradients that are already there (several losses may have been summed)."""
-        norm = float(nn.utils.clip_grad_norm_(self._parameters, self._clip))
+    def update(self) -> Tensor:
+        """Update from gradients that are already there; their norm, which nobody has waited for yet."""
+        norm = nn.utils.clip_grad_norm_(self._parameters, self._clip)
+        share = multiplier(self.taken, **self._plan)
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            group["lr"] = rate * share
+        self._optimiser.step()
+        self.forget()
+        self.taken += 1
+        return norm
+
+    def forget(self) -> None:
+        """Drop gradients that were gathered."""
+        self._optimiser.zero_grad(set_to_none=True)
+
+    def check(self, norm: float) -> None:
         if not math.isfinite(norm):
             raise TrainingFailed(
                 f"the gradient at step {self.taken} is {norm}: lower the learning rate or look at the data"
             )
-        share = multiplier(self.taken, steps=self._steps, warmup=self._warmup, floor=self._floor)
-        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
-        self._optimiser.step()
-        self._optimiser.zero_grad(set_to_none=True)
-        self.taken += 1
-        return norm
+
+    def state(self) -> dict[str, Tensor]:
+        """The optimiser's memory, under names that stay the same."""
+        found = self._optimiser.state_dict()["state"]
+        return {f"{place}.{name}": value for place, one in found.items() for name, value in one.items()}
+
+    def restore(self, state: Mapping[str, Tensor], taken: int) -> None:
+        memory: dict[int, dict[str, Tensor]] = {}
+        for key, value in state.items():
+            place, name = key.split(".")
+            memory.setdefault(int(place), {})[name] = value
+        groups = self._optimiser.state_dict()["param_groups"]
+        self._optimiser.load_state_dict({"state": memory, "param_groups": groups})
+        self.taken = taken
 
 
 def autocast(precision: Precision, device: str = "cpu") -> AbstractContextManager[object]:
     """bfloat16 where it pays, else nothing (and the context is None).
 
     "auto" asks what the processor is, not how fast it happens to be now: the same machine must give the
-    same weights twice. On a CPU without AMX bfloat16 is emulated and up to fifty times slower.
+    same weights twice. On a CPU without instructions for it bfloat16 is emulated and up to fifty times slower.
     """
     kind = torch.device(device).type
-    pays = kind == "cuda" or bool(torch.cpu._is_amx_tile_supported())
-    if precision == "bfloat16" or (precision == "auto" and pays):
+    if precision == "bfloat16" or (precision == "auto" and halves(kind)):
         return torch.autocast(kind, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def halves(kind: str) -> bool:
+    """Whether this kind of device multiplies bfloat16 faster than float32."""
+    if kind == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported())
 
 
 def freeze_embeddings(model: Any) -> None:

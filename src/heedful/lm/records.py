@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -28,6 +29,15 @@ def read_records(path: Path, *needed: str) -> list[dict[str, Any]]:
                 raise InvalidInput(f"{path}:{number} has no {', '.join(missing)}")
             records.append(record)
     return records
+
+
+def key_of(spec: Mapping[str, Any], *files: Path | None) -> str:
+    """Which run this is: what was asked for, and of which data. Where it is stopped is no part of it."""
+    asked = {name: value for name, value in spec.items() if name not in ("seconds", "tokens", "save_seconds")}
+    digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode())
+    for file in files:
+        digest.update(b"" if file is None else hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:

@@ -8,37 +8,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict, Field
-from torch import Tensor
+from pydantic import Field
 
 from heedful.errors import InvalidInput
 from heedful.lm.decode import Sampler
-from heedful.lm.layout import batches
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
-from heedful.lm.optim import Precision, Stepper, autocast, freeze_embeddings
-from heedful.lm.records import read_records
-from heedful.rewards.losses import bradley_terry, centring, flagged
+from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up
+from heedful.lm.optim import Stepper, freeze_embeddings
+from heedful.lm.records import key_of, read_records
+from heedful.rewards.lessons import Flags, Pairs
 from heedful.rewards.model import RewardModel, Scale
 from heedful.rewards.report import flag_report, pair_report
-
-Track = Callable[[int, Mapping[str, float]], None]
-
 
 PAIR, FLAG = ("prompt", "chosen", "rejected"), ("prompt", "answer", "violation")
 
 
-class FitSpec(BaseModel):
+class FitSpec(LoopSettings):
     """From which judgements, on which backbone, how long."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     model: str
     """Directory or hub name of the backbone; usually the policy whose answers were judged."""
@@ -94,40 +86,11 @@ class FitSpec(BaseModel):
     max_tokens: int = Field(64, ge=1)
     """Longest answer when `model` is asked for its own answers."""
 
-    seed: int = 0
-    """The same seed and spec give the same weights on the same machine."""
-
-    threads: int = Field(1, ge=1)
-    """Torch threads."""
-
-    device: str = "cpu"
-    """Where to compute."""
-
-    precision: Precision = "auto"
-    """bfloat16 autocast, or not; auto asks the processor."""
-
-    trust_remote_code: bool = False
-    """Allow code that ships with the model."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Encoded:
-    """Answers as token rows, with what people said about each row."""
-
-    prompts: list[list[int]]
-    answers: list[list[int]]
-    values: Tensor  # flags for answers; unused for pairs
-    weights: Tensor
-
-    def lengths(self) -> list[int]:
-        return [len(prompt) + len(answer) for prompt, answer in zip(self.prompts, self.answers, strict=True)]
-
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
-    """Fit and save; returns {"reward", "report"}."""
+    """Fit and save; returns {"reward", "report", "stopped"}."""
     settings = FitSpec.model_validate(spec)
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    set_up(settings)
     pairs = read_records(settings.preferences, *PAIR) if settings.preferences else []
     flags = read_records(settings.safety, *FLAG) if settings.safety else []
     objectives = [name for name, data in (("quality", pairs), ("safety", flags)) if data]
@@ -138,11 +101,12 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     model = RewardModel(loaded, objectives=objectives)
     fit_pairs, held_pairs = _sides(pairs, settings.preferences_holdout, PAIR, settings.held_out)
     fit_flags, held_flags = _sides(flags, settings.safety_holdout, FLAG, settings.held_out)
-    _train(model, fit_pairs, fit_flags, settings, track)
+    key = key_of(spec, settings.preferences, settings.safety)
+    stopped = _train(model, fit_pairs, fit_flags, settings, work, track, key)
     report = _report(model, held_pairs, held_flags)
     model.scale = _scale(model, reference)
     model.save(work / "reward", report=report)
-    return {"reward": str(work / "reward"), "report": report}
+    return {"reward": str(work / "reward"), "report": report, "stopped": stopped}
 
 
 def _sides(
@@ -170,106 +134,35 @@ def _train(
     pairs: list[dict[str, Any]],
     flags: list[dict[str, Any]],
     settings: FitSpec,
+    work: Path,
     track: Track,
-) -> None:
+    key: str,
+) -> Stopped:
     """Every step takes one batch of pairs and its share of the flags."""
-    random = np.random.default_rng(settings.seed)
-    chosen, rejected = _encode_pairs(model, pairs, settings)
-    flagged_rows = _encode_flags(model, flags, settings)
-    larger = chosen.prompts if pairs else flagged_rows.prompts
+    larger = pairs or flags
     epochs = settings.epochs if pairs else settings.safety_epochs
     steps = max(1, round(len(larger) * epochs / settings.batch))
-    flag_batch = max(1, round(len(flags) * settings.safety_epochs / steps)) if flags else 0
+    courses = []
+    if pairs:
+        courses.append(Course(Pairs(model, pairs, settings, settings.device), settings.batch, "quality"))
+    if flags:
+        share = max(1, round(len(flags) * settings.safety_epochs / steps))
+        courses.append(Course(Flags(model, flags, settings.device), share, "safety"))
     if not settings.embeddings:
         freeze_embeddings(model.backbone)
     stepper = Stepper(
-        [(settings.rate, model.backbone.parameters()), (settings.head_rate, model.heads.parameters())],
+        [
+            (settings.highest_rate(), model.backbone.parameters()),
+            (settings.highest_rate(settings.head_rate), model.heads.parameters()),
+        ],
         steps=steps,
         warmup=settings.warmup,
+        schedule=settings.schedule,
+        clip=settings.clip,
+        decay=settings.decay,
     )
-    pair_lengths = [a + b for a, b in zip(chosen.lengths(), rejected.lengths(), strict=True)]
-    pair_turns = _turns(pair_lengths, settings.batch, random) if pairs else None
-    flag_turns = _turns(flagged_rows.lengths(), flag_batch, random) if flags else None
-    for step in range(1, steps + 1):
-        figures: dict[str, float] = {"steps": float(steps)}
-        total = torch.zeros((), device=settings.device)
-        if pair_turns is not None:
-            loss, right = _pair_loss(model, chosen, rejected, next(pair_turns), settings)
-            total = total + loss
-            figures |= {"quality_loss": loss.item(), "accuracy": right}
-        if flag_turns is not None:
-            loss = _flag_loss(model, flagged_rows, next(flag_turns), settings)
-            total = total + loss
-            figures["safety_loss"] = loss.item()
-        figures["gradient_norm"] = stepper.step(total)
-        track(step, figures)
-
-
-def _turns(lengths: Sequence[int], size: int, random: np.random.Generator) -> Iterator[list[int]]:
-    """Batches of indices, epoch after epoch."""
-    while True:
-        yield from batches(lengths, size, random)
-
-
-def _encode_pairs(
-    model: RewardModel, pairs: list[dict[str, Any]], settings: FitSpec
-) -> tuple[_Encoded, _Encoded]:
-    prompts = [pair["prompt"] for pair in pairs]
-    weights = torch.tensor([float(pair.get("weight", 1.0)) for pair in pairs], device=settings.device)
-    sides = []
-    for side in ("chosen", "rejected"):
-        rows = model.encode(prompts, [pair[side] for pair in pairs])
-        sides.append(_Encoded(*rows, values=weights, weights=weights))
-    return sides[0], sides[1]
-
-
-def _encode_flags(model: RewardModel, flags: list[dict[str, Any]], settings: FitSpec) -> _Encoded:
-    rows = model.encode([flag["prompt"] for flag in flags], [flag["answer"] for flag in flags])
-    values = torch.tensor([float(flag["violation"]) for flag in flags], device=settings.device)
-    weights = torch.tensor([float(flag.get("weight", 1.0)) for flag in flags], device=settings.device)
-    return _Encoded(*rows, values=values, weights=weights)
-
-
-def _pair_loss(
-    model: RewardModel, chosen: _Encoded, rejected: _Encoded, indices: list[int], settings: FitSpec
-) -> tuple[Tensor, float]:
-    """Bradley-Terry on the whole answers and on their calls alone; and the share ranked as people did."""
-    count = len(indices)
-    prompts = [chosen.prompts[i] for i in indices] * 2
-    answers = [chosen.answers[i] for i in indices] + [rejected.answers[i] for i in indices]
-    rows, calls = model.lay_out(prompts, answers)
-    with autocast(settings.precision, settings.device):
-        readings = model.read(rows, calls)
-    assert readings.quality is not None
-    assert readings.action is not None
-    weights = chosen.weights[indices]
-    better, worse = readings.quality.split(count)
-    loss = bradley_terry(better - worse, weights, noise=settings.noise)
-    loss = loss + settings.centre * centring(better, worse)
-    if settings.call_weight > 0:
-        call_better, call_worse = readings.action.split(count)
-        differ = torch.tensor(
-            [
-                a[: c + 1] != b[: c + 1]
-                for a, b, c in zip(answers[:count], answers[count:], calls.tolist(), strict=False)
-            ],
-            device=weights.device,
-        )
-        loss = (
-            loss
-            + settings.call_weight
-            * bradley_terry(call_better - call_worse, weights * differ, noise=settings.noise)
-            * differ.float().mean()
-        )
-    return loss, float((better > worse).float().mean())
-
-
-def _flag_loss(model: RewardModel, flags: _Encoded, indices: list[int], settings: FitSpec) -> Tensor:
-    rows, calls = model.lay_out([flags.prompts[i] for i in indices], [flags.answers[i] for i in indices])
-    with autocast(settings.precision, settings.device):
-        readings = model.read(rows, calls)
-    assert readings.violation is not None
-    return flagged(readings.violation, flags.values[indices], flags.weights[indices])
+    modules = {"backbone": model.backbone, "heads": model.heads}
+    return learn(courses, stepper, modules, settings, steps=steps, work=work, track=track, key=key)
 
 
 def _reference(

@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from heedful.errors import InvalidInput
 from heedful.lm.chat import Message, answers_ids, prompts_ids
 from heedful.lm.heads import CallFinder, ScalarHeads, read_points
-from heedful.lm.layout import Rows, lay_out
+from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, save
 from heedful.lm.load import load as load_model
 
 Scores = dict[str, NDArray[np.float64]]
+MOST_SHARED = 16  # answers that are read behind one reading of their prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +67,13 @@ class RewardModel(nn.Module):
     ) -> tuple[list[list[int]], list[list[int]]]:
         return prompts_ids(self.tokenizer, prompts), answers_ids(self.tokenizer, answers)
 
-    def lay_out(
-        self, prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
-    ) -> tuple[Rows, Tensor]:
-        """The rows as a batch, and how long each one's call is."""
-        device = self.heads.call.weight.device
-        calls = torch.tensor([self._calls.length(answer) for answer in answers], device=device)
-        return lay_out(prompts, answers, device=device), calls
+    def calls(self, answers: Sequence[Sequence[int]]) -> Tensor:
+        """How long each answer's call is."""
+        return torch.tensor([self._calls.length(answer) for answer in answers])
 
-    def read(self, rows: Rows, calls_b: Tensor) -> Readings:
+    def read(self, packed: Packed, calls_a: Tensor) -> Readings:
         """Raw outputs, with gradient."""
-        points = read_points(self.backbone, rows, calls_b)
+        points = read_points(self.backbone, packed, calls_a)
         at_call, at_end = self.heads(points.at_call, points.at_end)
         quality = action = violation = None
         if "quality" in self.objectives:
@@ -89,21 +86,24 @@ class RewardModel(nn.Module):
 
     @torch.inference_mode()
     def score(
-        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, batch: int = 128
+        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
     ) -> Scores:
         """One number per answer under each name; names of objectives never fitted are absent."""
         if len(prompts) != len(answers):
             raise InvalidInput(
                 f"{len(prompts)} prompts for {len(answers)} answers: give one prompt per answer"
             )
-        prompt_rows, answer_rows = self.encode(prompts, answers)
-        order = sorted(range(len(answers)), key=lambda i: len(prompt_rows[i]) + len(answer_rows[i]))
+        trees, order = _shared(*self.encode(prompts, answers))
+        device = self.heads.call.weight.device
         out: Scores = {name: np.zeros(len(answers)) for name in self._names()}
-        for start in range(0, len(order), batch):
-            part = order[start : start + batch]
-            rows, calls = self.lay_out([prompt_rows[i] for i in part], [answer_rows[i] for i in part])
-            for name, values in self._scaled(self.read(rows, calls)).items():
-                out[name][part] = values.double().cpu().numpy()
+        done = 0
+        for some in micro_batches([len(tree) for tree in trees], tokens):
+            part = [trees[one] for one in some]
+            rows = [answer for tree in part for answer in tree.answers]
+            readings = self.read(pack(part).to(device), self.calls(rows).to(device))
+            for name, values in self._scaled(readings).items():
+                out[name][order[done : done + len(rows)]] = values.double().cpu().numpy()
+            done += len(rows)
         return out
 
     def _names(self) -> list[str]:
@@ -125,6 +125,22 @@ class RewardModel(nn.Module):
         scale = {"mean": self.scale.mean, "action_mean": self.scale.action_mean, "std": self.scale.std}
         card = {"objectives": self.objectives, "scale": scale, "report": report}
         (directory / "reward.json").write_text(json.dumps(card, indent=2, sort_keys=True), encoding="utf-8")
+
+
+def _shared(
+    prompts: Sequence[Sequence[int]], answers: Sequence[Sequence[int]]
+) -> tuple[list[Tree], list[int]]:
+    """Answers to the same prompt as one tree, and which answer stands where in them."""
+    together: dict[tuple[int, ...], list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        together.setdefault(tuple(prompt), []).append(place)
+    cuts = [
+        (prompt, places[start : start + MOST_SHARED])
+        for prompt, places in together.items()
+        for start in range(0, len(places), MOST_SHARED)
+    ]
+    trees = [Tree(prompt, [answers[place] for place in places]) for prompt, places in cuts]
+    return trees, [place for _, places in cuts for place in places]
 
 
 def load(directory: str | Path, *, device: str = "cpu") -> RewardModel:

@@ -24,7 +24,7 @@ from heedful.errors import InvalidInput, Misconfigured, TrainingFailed
 from heedful.lm.chat import prompts_ids
 from heedful.lm.decode import Sample, Sampler
 from heedful.lm.heads import CallFinder
-from heedful.lm.layout import Rows, lay_out
+from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Precision, Stepper, autocast
@@ -106,6 +106,9 @@ class GrpoSpec(BaseModel):
     call_weight: float = Field(2.0, ge=0)
     """How much the credit of the call counts: it is one token among many, and decides most."""
 
+    micro_tokens: int = Field(8192, ge=1)
+    """Tokens that are computed at once; a step with more is cut into parts."""
+
     seed: int = 0
     """The same seed and spec give the same weights on the same machine."""
 
@@ -124,12 +127,23 @@ class GrpoSpec(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Experience:
-    """Answers of one iteration, p prompts times g answers, flattened to b rows."""
+    """Answers of one iteration, p prompts times g answers; per prompt: its tree, and per token of its answers how
+    likely it was, how likely it is to the reference, and what it is credited with."""
 
-    rows: Rows
-    old_logps_bt: Tensor
-    reference_bt: Tensor
-    advantages_bt: Tensor
+    trees: list[Tree]
+    old: list[Tensor]
+    reference: list[Tensor]
+    advantages: list[Tensor]
+
+    def add(self, trees: Sequence[Tree], old_m: Tensor, reference_m: Tensor, advantages_m: Tensor) -> None:
+        sizes = [sum(map(len, tree.answers)) for tree in trees]
+        self.trees.extend(trees)
+        for kept, values in (
+            (self.old, old_m),
+            (self.reference, reference_m),
+            (self.advantages, advantages_m),
+        ):
+            kept.extend(values.split(sizes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -234,7 +248,7 @@ def _judge(
     policy: Loaded,
     reference: Loaded,
     reward: Reward,
-    calls: CallFinder,
+    finder: CallFinder,
     prompts: list[Any],
     answers: list[list[Sample]],
     settings: GrpoSpec,
@@ -247,92 +261,98 @@ def _judge(
     violation = scores.get("violation", np.zeros(len(flat)))
     total = scores["quality"] - settings.penalty * violation - settings.truncated * cut
 
-    rows = lay_out(
-        prompts_ids(policy.tokenizer, repeated), [s.token_ids for s in flat], device=settings.device
-    )
-    old_bt = _spread([sample.logprobs for sample in flat], rows)
-    with torch.inference_mode(), autocast(settings.precision, settings.device) as lower:
-        reference_bt = answer_logprobs(reference.model, rows, temperature=settings.temperature)
-        if lower is not None:  # the sampler is more exact than the trainer: compare like with like
-            old_bt = answer_logprobs(policy.model, rows, temperature=settings.temperature)
-    advantages_bt = _credit(total, scores, [calls.length(s.token_ids) for s in flat], rows, settings)
+    trees = [
+        Tree(prompt, [sample.token_ids for sample in group])
+        for prompt, group in zip(prompts_ids(policy.tokenizer, prompts), answers, strict=True)
+    ]
+    calls = torch.tensor([finder.length(sample.token_ids) for sample in flat])
+    call, rest = _advantages(total, scores, settings)
+    experience = Experience([], [], [], [])
+    done = 0
+    for some in micro_batches([len(tree) for tree in trees], settings.micro_tokens):
+        part = [trees[one] for one in some]
+        packed = pack(part).to(settings.device)
+        here = slice(done, done + packed.answers)
+        done = here.stop
+        old_m, reference_m = _likelihoods(policy, reference, packed, flat[here], settings)
+        rest_a, call_a, calls_a = (one[here].to(settings.device) for one in (rest, call, calls))
+        credit_m = split_credit(rest_a, call_a, calls_a, packed)
+        experience.add(part, old_m, reference_m, credit_m)
+    old_m, reference_m = torch.cat(experience.old), torch.cat(experience.reference)
     tokens = np.array([len(sample.token_ids) for sample in flat], dtype=np.float64)
     figures = Figures(
         iteration=iteration,
         reward=float(total.mean()),
         quality=float(scores["quality"].mean()),
         violation=float(violation.mean()),
-        kl=float(kl_k3(old_bt, reference_bt, rows.answer_bt)),
+        kl=float(kl_k3(old_m, reference_m)) / len(flat),
         tokens=float(tokens.mean()),
         truncated=float(cut.mean()),
-        silent_groups=float((advantages_bt == 0).view(len(prompts), -1).all(1).float().mean()),
+        silent_groups=float(np.mean([not bool(one.any()) for one in experience.advantages])),
         reward_length_correlation=_correlation(total, tokens),
     )
-    return Experience(rows, old_bt.clone(), reference_bt.clone(), advantages_bt), figures
+    return experience, figures
 
 
-def _credit(
-    total: Floats, scores: Mapping[str, Floats], calls: Sequence[int], rows: Rows, settings: GrpoSpec
-) -> Tensor:
-    """Advantages per token.
+def _likelihoods(
+    policy: Loaded, reference: Loaded, packed: Packed, samples: Sequence[Sample], settings: GrpoSpec
+) -> tuple[Tensor, Tensor]:
+    """Of each token, to the policy that drew it and to the reference, m."""
+    with torch.inference_mode(), autocast(settings.precision, settings.device) as lower:
+        reference_m = answer_logprobs(reference.model, packed, temperature=settings.temperature)
+        if lower is None:
+            told = [value for sample in samples for value in sample.logprobs]
+            return torch.tensor(told, device=settings.device), reference_m.clone()
+        # The sampler is more exact than the trainer: compare like with like.
+        old_m = answer_logprobs(policy.model, packed, temperature=settings.temperature)
+    return old_m.clone(), reference_m.clone()
+
+
+def _advantages(total: Floats, scores: Mapping[str, Floats], settings: GrpoSpec) -> tuple[Tensor, Tensor]:
+    """Advantages of each answer's call and of the rest of it.
 
     The call is credited with what it adds, the prose with what is left: or a rude answer that happens to
     follow a right call would be praised for it.
     """
-    device = rows.ids_bt.device
     action = scores.get("quality_action") if settings.split else None
     rest = total if action is None else total - action
 
     def relative(values: Floats) -> Tensor:
-        rewards_pg = torch.from_numpy(values).float().view(-1, settings.group)
-        return group_advantages(rewards_pg).flatten().to(device)
+        return group_advantages(torch.from_numpy(values).float().view(-1, settings.group)).flatten()
 
     advantages = relative(rest)
-    call_advantages = advantages if action is None else settings.call_weight * relative(action)
-    lengths = torch.tensor(calls, device=device)
-    return split_credit(advantages, call_advantages, lengths, rows.answer_bt, rows.first())
+    return (advantages if action is None else settings.call_weight * relative(action)), advantages
 
 
 def _update(
     policy: Loaded, experience: Experience, stepper: Stepper, settings: GrpoSpec, random: np.random.Generator
 ) -> None:
-    """`epochs` passes over the answers that carry a signal, in `minibatches` steps each."""
-    telling = (experience.advantages_bt != 0).any(1).nonzero()[:, 0]
-    if len(telling) == 0:
-        return
-    parts = [
-        part
-        for _ in range(settings.epochs)
-        for part in telling[torch.from_numpy(random.permutation(len(telling))).to(telling.device)].chunk(
-            settings.minibatches
-        )
-    ]
-    for part in parts:
-        rows = _trimmed(experience.rows, part)
-        width = rows.ids_bt.shape[1]
+    """`epochs` passes over the groups that carry a signal, in `minibatches` steps each."""
+    telling = [place for place, one in enumerate(experience.advantages) if bool(one.any())]
+    for _ in range(settings.epochs if telling else 0):
+        for part in np.array_split(random.permutation(telling), min(settings.minibatches, len(telling))):
+            _step(policy, experience, stepper, settings, part.tolist())
+
+
+def _step(
+    policy: Loaded, experience: Experience, stepper: Stepper, settings: GrpoSpec, groups: list[int]
+) -> None:
+    answers = sum(len(experience.trees[one].answers) for one in groups)
+    lengths = [len(experience.trees[one]) for one in groups]
+    for cut in micro_batches(lengths, settings.micro_tokens):
+        some = [groups[one] for one in cut]
+        packed = pack([experience.trees[one] for one in some]).to(settings.device)
         old, reference, advantages = (
-            tensor[part, :width]
-            for tensor in (experience.old_logps_bt, experience.reference_bt, experience.advantages_bt)
+            torch.cat([values[one] for one in some])
+            for values in (experience.old, experience.reference, experience.advantages)
         )
         with autocast(settings.precision, settings.device):
-            logps = answer_logprobs(policy.model, rows, temperature=settings.temperature)
-        if stepper.taken == 0 and float(((logps.detach() - old) * rows.answer_bt).abs().max()) > 1e-3:
+            logps = answer_logprobs(policy.model, packed, temperature=settings.temperature)
+        if stepper.taken == 0 and float((logps.detach() - old).abs().max()) > 1e-3:
             raise TrainingFailed("the ratio of the first step is not 1: the same weights gave other numbers")
-        loss = clipped_policy_loss(logps, old, advantages, rows.answer_bt, clip=settings.clip)
-        loss = loss + settings.kl * kl_k3(logps, reference, rows.answer_bt)
-        stepper.step(loss)
-
-
-def _trimmed(rows: Rows, part: Tensor) -> Rows:
-    """Some of the rows, without columns that none of them fills."""
-    width = int(rows.mask_bt[part].sum(1).max())
-    return Rows(rows.ids_bt[part, :width], rows.mask_bt[part, :width], rows.answer_bt[part, :width])
-
-
-def _spread(logps: Sequence[Sequence[float]], rows: Rows) -> Tensor:
-    """Per-answer numbers at the places of the answer's tokens, bt."""
-    flat = torch.tensor([value for row in logps for value in row], device=rows.ids_bt.device)
-    return torch.zeros(rows.ids_bt.shape, device=flat.device).masked_scatter(rows.answer_bt, flat)
+        loss = clipped_policy_loss(logps, old, advantages, clip=settings.clip)
+        ((loss + settings.kl * kl_k3(logps, reference)) / answers).backward()
+    stepper.check(float(stepper.update()))
 
 
 def _correlation(a: Floats, b: Floats) -> float:

@@ -6,31 +6,29 @@ no `model` in the spec a tiny one is made from the demonstrations themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+from torch import Tensor
 
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompts_ids
-from heedful.lm.layout import batches, lay_out
+from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.optim import Precision, Stepper, autocast
-from heedful.lm.records import read_records
+from heedful.lm.loop import Course, LoopSettings, Track, learn, set_up
+from heedful.lm.optim import Stepper, autocast
+from heedful.lm.records import key_of, read_records
 from heedful.lm.tiny import TinyShape, make_tiny
 from heedful.training.losses import nll
 
-Track = Callable[[int, Mapping[str, float]], None]
 
-
-class SftSpec(BaseModel):
+class SftSpec(LoopSettings):
     """What to learn from whom, and how long."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     demonstrations: Path
     """JSONL of {"prompt", "answer", "weight"}; weight may be left out."""
@@ -56,38 +54,49 @@ class SftSpec(BaseModel):
     held_out: float = Field(0.02, ge=0, lt=1)
     """Share of the demonstrations kept back to measure the loss."""
 
-    seed: int = 0
-    """The same seed and spec give the same weights on the same machine."""
-
-    threads: int = Field(1, ge=1)
-    """Torch threads. More than one per core is slower."""
-
-    device: str = "cpu"
-    """Where to compute."""
-
-    precision: Precision = "auto"
-    """bfloat16 autocast, or not; auto asks the processor."""
-
-    trust_remote_code: bool = False
-    """Allow code that ships with the model."""
-
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
-    """Train and save; returns {"model", "loss", "held_out_loss", "tokens"}."""
+    """Train and save; returns {"model", "loss", "held_out_loss", "tokens", "stopped"}."""
     settings = SftSpec.model_validate(spec)
-    torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
+    set_up(settings)
     records = read_records(settings.demonstrations, "prompt", "answer")
     if not records:
         raise InvalidInput(f"{settings.demonstrations} holds no demonstrations", field="demonstrations")
     loaded = _start(settings, records)
-    losses, tokens = _train(loaded, records, settings, track)
+    kept_back = int(len(records) * settings.held_out)
+    shown = Demonstrations(loaded, records[: len(records) - kept_back], settings.device)
+    stepper = Stepper(
+        [(settings.highest_rate(), loaded.model.parameters())],
+        steps=settings.steps,
+        warmup=settings.warmup,
+        schedule=settings.schedule,
+        clip=settings.clip,
+        decay=settings.decay,
+    )
+    losses: list[float] = []
+
+    def note(step: int, figures: Mapping[str, float]) -> None:
+        losses.append(figures["loss"])
+        track(step, figures)
+
+    stopped = learn(
+        [Course(shown, settings.batch)],
+        stepper,
+        {"model": loaded.model},
+        settings,
+        steps=settings.steps,
+        work=work,
+        track=note,
+        key=key_of(spec, settings.demonstrations),
+    )
     save(loaded, work / "model")
+    held = Demonstrations(loaded, records[len(records) - kept_back :], settings.device)
     return {
         "model": str(work / "model"),
-        "loss": float(np.mean(losses[-20:])),
-        "held_out_loss": _held_out_loss(loaded, records, settings),
-        "tokens": tokens,
+        "loss": sum(losses[-20:]) / max(1, len(losses[-20:])),
+        "held_out_loss": held.mean_loss(settings),
+        "stopped": stopped,
+        "steps": stepper.taken,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
     }
 
@@ -101,52 +110,43 @@ def _start(settings: SftSpec, records: list[dict[str, Any]]) -> Loaded:
     return Loaded(tiny.model.to(settings.device), tiny.tokenizer)
 
 
-def _kept_back(records: list[dict[str, Any]], settings: SftSpec) -> int:
-    """How many records at the end are not trained on."""
-    return int(len(records) * settings.held_out)
+@dataclass(frozen=True, slots=True)
+class Part:
+    packed: Packed
+    weights_m: Tensor
 
 
-def _train(
-    loaded: Loaded, records: list[dict[str, Any]], settings: SftSpec, track: Track
-) -> tuple[list[float], int]:
-    shown = records[: len(records) - _kept_back(records, settings)]
-    prompts = prompts_ids(loaded.tokenizer, [record["prompt"] for record in shown])
-    answers = answers_ids(loaded.tokenizer, [record["answer"] for record in shown])
-    weights = torch.tensor([float(record.get("weight", 1.0)) for record in shown])
-    lengths = [len(prompt) + len(answer) for prompt, answer in zip(prompts, answers, strict=True)]
-    random = np.random.default_rng(settings.seed)
-    stepper = Stepper(
-        [(settings.rate, loaded.model.parameters())], steps=settings.steps, warmup=settings.warmup
-    )
-    losses: list[float] = []
-    tokens = 0
-    while stepper.taken < settings.steps:
-        for indices in batches(lengths, settings.batch, random)[: settings.steps - stepper.taken]:
-            rows = lay_out(
-                [prompts[i] for i in indices], [answers[i] for i in indices], device=settings.device
-            )
-            with autocast(settings.precision, settings.device):
-                logps_bt = answer_logprobs(loaded.model, rows)
-            loss = nll(logps_bt, rows.answer_bt, weights[indices].to(settings.device))
-            norm = stepper.step(loss)
-            losses.append(loss.item())
-            tokens += sum(lengths[i] for i in indices)
-            track(stepper.taken, {"loss": losses[-1], "gradient_norm": norm, "steps": float(settings.steps)})
-    return losses, tokens
+class Demonstrations:
+    """A lesson: the negative log-likelihood of what was shown, per token of an answer."""
 
+    def __init__(self, loaded: Loaded, records: Sequence[Mapping[str, Any]], device: str) -> None:
+        self._model, self._device = loaded.model, device
+        prompts = prompts_ids(loaded.tokenizer, [record["prompt"] for record in records])
+        answers = answers_ids(loaded.tokenizer, [record["answer"] for record in records])
+        self._trees = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+        self._weights = torch.tensor([float(record.get("weight", 1.0)) for record in records])
+        self._tokens = torch.tensor([float(len(answer)) for answer in answers])
+        self.lengths = [len(tree) for tree in self._trees]
 
-@torch.inference_mode()
-def _held_out_loss(loaded: Loaded, records: list[dict[str, Any]], settings: SftSpec) -> float | None:
-    """Loss per answer token on what was kept back; None when nothing was."""
-    kept = records[len(records) - _kept_back(records, settings) :]
-    total, count = 0.0, 0
-    for start in range(0, len(kept), settings.batch):
-        part = kept[start : start + settings.batch]
-        rows = lay_out(
-            prompts_ids(loaded.tokenizer, [record["prompt"] for record in part]),
-            answers_ids(loaded.tokenizer, [record["answer"] for record in part]),
-            device=settings.device,
-        )
-        total -= float(answer_logprobs(loaded.model, rows).sum())
-        count += int(rows.answer_bt.sum())
-    return total / count if count else None
+    def begin(self, indices: Sequence[int]) -> float:
+        chosen = list(indices)
+        return max(1e-9, float((self._weights[chosen] * self._tokens[chosen]).sum()))
+
+    def prepare(self, indices: Sequence[int]) -> Part:
+        packed = pack([self._trees[one] for one in indices])
+        return Part(packed, self._weights[list(indices)][packed.answer_m])
+
+    def loss(self, part: Part) -> tuple[Tensor, Mapping[str, Tensor]]:
+        logps_m = answer_logprobs(self._model, part.packed.to(self._device))
+        return nll(logps_m, part.weights_m.to(self._device)), {}
+
+    @torch.inference_mode()
+    def mean_loss(self, settings: LoopSettings) -> float | None:
+        """Loss per answer token, weights aside; None when there is nothing to measure on."""
+        total = 0.0
+        for indices in micro_batches(self.lengths, settings.micro_tokens):
+            with autocast("float32", self._device):
+                total -= float(
+                    answer_logprobs(self._model, self.prepare(indices).packed.to(self._device)).sum()
+                )
+        return total / float(self._tokens.sum()) if self.lengths else None
