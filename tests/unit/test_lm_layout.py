@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from heedful.errors import InvalidInput
-from heedful.lm import flat, logprobs
+from heedful.lm import attention, flat, logprobs
 from heedful.lm.flat import hidden_states
 from heedful.lm.heads import SENSELESS, read_points
 from heedful.lm.layout import Packed, Tree, batches, micro_batches, pack
@@ -200,6 +200,31 @@ def test_a_head_that_bends_its_logits_is_refused() -> None:
     model.config.final_logit_softcapping = 30.0
     with pytest.raises(InvalidInput, match="plain projection"):
         answer_logprobs(model, pack(TREES))
+
+
+def test_the_cards_kernel_sees_what_the_processors_sees() -> None:
+    """Run here as plain sums; its speed is a card's."""
+    packed = pack(TREES, grid=128)
+    torch.manual_seed(0)
+    query, key, value = (torch.randn(2, len(packed.ids_n), 16) for _ in range(3))
+    ours = attention.tree_attention(query, key, value, packed.trees, 0.25)
+    theirs = attention._fused(query, key, value, packed.trees, 0.25)
+    assert torch.allclose(ours[:, : packed.tokens], theirs[:, : packed.tokens], atol=1e-5)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("name", MODELS)
+def test_a_card_says_what_the_processor_says(name: str) -> None:
+    torch.manual_seed(3)
+    model, packed = MODELS[name]().eval(), pack(TREES)
+    weights = torch.randn(len(packed.target_m))
+    here = answer_logprobs(model, packed)
+    expected = gradients(model, (here * weights).sum())
+    there = answer_logprobs(model.cuda(), packed.to("cuda"))
+    assert torch.allclose(here, there.cpu(), atol=1e-3)
+    for one, other in zip(expected, gradients(model, (there * weights.cuda()).sum()), strict=True):
+        assert torch.allclose(one, other.cpu(), atol=1e-2, rtol=1e-2)
 
 
 # -- where things stand --------------------------------------------------------------------------------------

@@ -34,8 +34,9 @@ def test_no_weight_no_loss() -> None:
 
 
 def test_centring_by_hand() -> None:
-    """(1 + 2)^2 and (1 - 1)^2: 4.5 on average."""
-    assert centring(torch.tensor([1.0, 1.0]), torch.tensor([2.0, -1.0])).item() == pytest.approx(4.5)
+    """(1 + 2)^2 and (1 - 1)^2, weights 1 and 2: 9 / 3."""
+    weights = torch.tensor([1.0, 2.0])
+    assert centring(torch.tensor([1.0, 1.0]), torch.tensor([2.0, -1.0]), weights).item() == pytest.approx(3.0)
 
 
 def test_flags_by_hand() -> None:

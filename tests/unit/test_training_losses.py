@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
 
 from heedful.lm.layout import Tree, pack
-from heedful.training.losses import clipped_policy_loss, group_advantages, kl_k3, nll, split_credit
+from heedful.training.losses import (
+    clipped_policy_loss,
+    direct_preference,
+    from_thumbs,
+    group_advantages,
+    kl_k3,
+    nll,
+    split_credit,
+)
 
 
 def test_nll_weighs_tokens() -> None:
@@ -78,3 +87,37 @@ def test_the_call_is_credited_apart_from_the_prose() -> None:
     packed = pack([Tree([1], [[2, 3, 4]]), Tree([1, 2], [[5]])])
     credit = split_credit(torch.tensor([1.0, 2.0]), torch.tensor([-5.0, 7.0]), torch.tensor([2, 1]), packed)
     assert credit.tolist() == [-5.0, -5.0, 1.0, 7.0]
+
+
+# -- from preferences ----------------------------------------------------------------------------------------
+
+
+def test_direct_preference_by_hand() -> None:
+    """beta 0.5, difference 2 ln 3: -ln sigmoid(ln 3) = ln(4/3); the wrong way round ln 4. Smoothed by 0.1: 0.9 of
+    one and 0.1 of the other; robust: (0.9 ln(4/3) - 0.1 ln 4) / 0.8; ipo: (2 ln 3 - 1)^2."""
+    difference, right, wrong = torch.tensor([2 * math.log(3.0)]), math.log(4 / 3), math.log(4)
+
+    def loss(**more: Any) -> float:
+        return float(direct_preference(difference, beta=0.5, **more))
+
+    assert loss() == pytest.approx(right)
+    assert loss(smoothing=0.1) == pytest.approx(0.9 * right + 0.1 * wrong)
+    assert loss(kind="robust", smoothing=0.1) == pytest.approx((0.9 * right - 0.1 * wrong) / 0.8)
+    assert loss(kind="ipo") == pytest.approx((2 * math.log(3.0) - 1) ** 2, rel=1e-5)
+
+
+def test_a_robust_loss_is_the_same_on_average_whatever_is_turned_round() -> None:
+    """0.8 of the pairs as they are and 0.2 turned round cost what all pairs as they are cost."""
+    difference = torch.tensor([1.3])
+    right, turned = (
+        direct_preference(sign * difference, beta=1.0, kind="robust", smoothing=0.2) for sign in (1, -1)
+    )
+    assert float(0.8 * right + 0.2 * turned) == pytest.approx(float(direct_preference(difference, beta=1.0)))
+
+
+def test_thumbs_by_hand() -> None:
+    """beta 1, moved ln 3, baseline 0: up 1 - 3/4, down 1 - 1/4. With baseline ln 3 both are 1/2."""
+    moved, up = torch.full((2,), math.log(3.0)), torch.tensor([True, False])
+    assert from_thumbs(moved, up, beta=1.0).tolist() == pytest.approx([0.25, 0.75])
+    assert from_thumbs(moved, up, beta=1.0, baseline=math.log(3.0)).tolist() == pytest.approx([0.5, 0.5])
+    assert from_thumbs(moved, up, beta=1.0, kind="apo_zero_unpaired").tolist() == pytest.approx([0.25, 0.75])

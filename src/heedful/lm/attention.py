@@ -6,17 +6,20 @@ each of them (cutting, masks, gradients that are added up and copied) would cost
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 Trees = tuple[tuple[int, ...], ...]
 
 
 def tree_attention(query: Tensor, key: Tensor, value: Tensor, trees: Trees, scale: float) -> Tensor:
-    """Heads first, hnd each, places in a row's order; those behind the trees see nothing and give zeros."""
+    """Heads first, hnd each, places in a row's order; what those behind the trees give means nothing."""
+    if query.device.type == "cuda":
+        return _fused(query, key, value, trees, scale)
     out: Tensor = _ByTree.apply(query, key, value, trees, scale)  # type: ignore[no-untyped-call]
     return out
 
@@ -50,6 +53,51 @@ class _ByTree(torch.autograd.Function):
             _add(to_key, seen, torch.bmm(to_scores.transpose(1, 2), query[:, own]))
             _add(to_value, seen, torch.bmm(shares.transpose(1, 2), out))
         return to_query, to_key, to_value, None, None
+
+
+# -- on a card: one kernel for the whole row, which skips what nobody may see ------------------------------------
+
+
+def _fused(query: Tensor, key: Tensor, value: Tensor, trees: Trees, scale: float) -> Tensor:
+    mask = _block_mask(trees, query.shape[1], query.device)
+    out: Tensor = _flex(query.device.type)(query[None], key[None], value[None], block_mask=mask, scale=scale)[
+        0
+    ]
+    return out
+
+
+@cache
+def _flex(kind: str) -> Any:
+    """Compiled for any length: a compilation for each would take seconds every time."""
+    return torch.compile(flex_attention, dynamic=True) if kind == "cuda" else flex_attention
+
+
+@lru_cache(maxsize=4)
+def _block_mask(trees: Trees, places: int, device: torch.device) -> BlockMask:
+    tree_n, part_n = _belongings(trees, places, device)
+
+    def seen(_: Tensor, __: Tensor, own: Tensor, other: Tensor) -> Tensor:
+        prompt_or_own = (part_n[other] == 0) | (part_n[other] == part_n[own])
+        return (tree_n[own] == tree_n[other]) & (other <= own) & prompt_or_own
+
+    return create_block_mask(seen, None, None, places, places, device=device)
+
+
+def _belongings(trees: Trees, places: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Of each place: its tree, and which part of it, 0 for the prompt; the filling is a tree by itself."""
+    lengths = [length for tree in trees for length in tree]
+    numbers = [number for number, tree in enumerate(trees) for _ in tree]
+    parts = [part for tree in trees for part in range(len(tree))]
+    filling = places - sum(lengths)
+    repeats = torch.tensor([*lengths, filling])
+    tree_n, part_n = (
+        torch.tensor([*one, last]).repeat_interleave(repeats).to(device)
+        for one, last in ((numbers, len(trees)), (parts, 0))
+    )
+    return tree_n, part_n
+
+
+# -- who looks at what -------------------------------------------------------------------------------------------
 
 
 @lru_cache(maxsize=64)

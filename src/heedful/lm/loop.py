@@ -118,9 +118,8 @@ class LoopSettings(BaseModel):
 
     def highest_rate(self, rate: float | None = None) -> float:
         """The rate, as far as the feedback deserves it."""
-        return (self.rate if rate is None else rate) * min(
-            1.0, (self.quality or GOOD_FEEDBACK) / GOOD_FEEDBACK
-        )
+        share = 1.0 if self.quality is None else min(1.0, self.quality / GOOD_FEEDBACK)
+        return (self.rate if rate is None else rate) * share
 
 
 GOOD_FEEDBACK = 0.8  # quality from which the full rate is used

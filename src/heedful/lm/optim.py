@@ -54,7 +54,7 @@ class Stepper:
             betas=(0.9, 0.95),
             eps=1e-5,
             weight_decay=decay,
-            foreach=True,
+            **({"fused": True} if self._parameters[0].is_cuda else {"foreach": True}),
         )
         self._clip = clip
         self._plan: dict[str, Any] = {"steps": steps, "warmup": warmup, "floor": floor, "schedule": schedule}

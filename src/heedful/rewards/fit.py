@@ -77,6 +77,9 @@ class FitSpec(LoopSettings):
     call_weight: float = Field(0.5, ge=0)
     """Weight of the choice as seen by the call alone, for pairs whose calls differ."""
 
+    end_only: bool = False
+    """Read an answer only at its end, as most reward models do, and not behind its call as well."""
+
     centre: float = Field(0.005, ge=0)
     """Weight of the term that keeps scores near zero."""
 
@@ -98,7 +101,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         raise InvalidInput("nothing to fit: give preferences, safety labels or both", field="preferences")
     loaded = load_model(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
     reference = _reference(loaded, settings, pairs or flags)  # before the backbone changes
-    model = RewardModel(loaded, objectives=objectives)
+    model = RewardModel(loaded, objectives=objectives, end_only=settings.end_only)
     fit_pairs, held_pairs = _sides(pairs, settings.preferences_holdout, PAIR, settings.held_out)
     fit_flags, held_flags = _sides(flags, settings.safety_holdout, FLAG, settings.held_out)
     key = key_of(spec, settings.preferences, settings.safety)
@@ -183,7 +186,7 @@ def _scale(model: RewardModel, reference: tuple[list[Any], list[str]]) -> Scale:
     scores = model.score(*reference)
     return Scale(
         mean=float(scores["quality"].mean()),
-        action_mean=float(scores["quality_action"].mean()),
+        action_mean=float(scores["quality_action"].mean()) if "quality_action" in scores else 0.0,
         std=max(float(scores["quality"].std()), 1e-3),
     )
 

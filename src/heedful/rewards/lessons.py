@@ -70,14 +70,14 @@ class Pairs:
         weights_p, differ_p = part.weights.to(self._device), part.values.to(self._device)
         readings = self._model.read(part.packed.to(self._device), part.calls_a.to(self._device))
         assert readings.quality is not None
-        assert readings.action is not None
         better, worse = readings.quality[0::2], readings.quality[1::2]
-        call_difference = readings.action[0::2] - readings.action[1::2]
-        loss = bradley_terry(better - worse, weights_p, noise=settings.noise) * weights_p.sum()
-        loss = loss + settings.centre * centring(better, worse) * weights_p.sum()
-        call_weights = weights_p * differ_p
-        on_calls = bradley_terry(call_difference, call_weights, noise=settings.noise) * call_weights.sum()
-        return loss + settings.call_weight * on_calls, {"accuracy": ((better > worse) * weights_p).sum()}
+        loss = bradley_terry(better - worse, weights_p, noise=settings.noise)
+        loss = (loss + settings.centre * centring(better, worse, weights_p)) * weights_p.sum()
+        if readings.action is not None:
+            between = readings.action[0::2] - readings.action[1::2]
+            on_calls = bradley_terry(between, weights_p * differ_p, noise=settings.noise)
+            loss = loss + settings.call_weight * on_calls * (weights_p * differ_p).sum()
+        return loss, {"accuracy": ((better > worse) * weights_p).sum()}
 
 
 class Flags:

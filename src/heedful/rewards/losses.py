@@ -19,12 +19,12 @@ def bradley_terry(difference_p: Tensor, weights_p: Tensor, *, noise: float = 0.0
     return (losses_p * weights_p).sum() / weights_p.sum().clamp(min=1e-9)
 
 
-def centring(chosen_p: Tensor, rejected_p: Tensor) -> Tensor:
-    """Mean squared sum of a pair's scores: keeps the free constant of Bradley-Terry near zero.
+def centring(chosen_p: Tensor, rejected_p: Tensor, weights_p: Tensor) -> Tensor:
+    """Weighted mean of the squared sum of a pair's scores: keeps the free constant of Bradley-Terry near zero.
 
     Eisenstein et al. 2023, "Helping or Herding?", equation 2.
     """
-    return (chosen_p + rejected_p).square().mean()
+    return ((chosen_p + rejected_p).square() * weights_p).sum() / weights_p.sum().clamp(min=1e-9)
 
 
 def flagged(log_odds_n: Tensor, flags_n: Tensor, weights_n: Tensor) -> Tensor:

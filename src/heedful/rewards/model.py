@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from heedful.errors import InvalidInput
 from heedful.lm.chat import Message, answers_ids, prompts_ids
+from heedful.lm.flat import hidden_states
 from heedful.lm.heads import CallFinder, ScalarHeads, read_points
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, save
@@ -51,12 +52,20 @@ class Readings:
 class RewardModel(nn.Module):
     """Backbone and heads. `score` is all that a user of it needs."""
 
-    def __init__(self, loaded: Loaded, *, objectives: Sequence[str], scale: Scale | None = None) -> None:
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        objectives: Sequence[str],
+        scale: Scale | None = None,
+        end_only: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone = loaded.model
         self.tokenizer = loaded.tokenizer
         self.objectives = tuple(objectives)
         self.scale = scale or Scale()
+        self.end_only = end_only
         self.heads = ScalarHeads(loaded.model.config.hidden_size, len(self.objectives)).to(
             loaded.model.device
         )
@@ -73,6 +82,8 @@ class RewardModel(nn.Module):
 
     def read(self, packed: Packed, calls_a: Tensor) -> Readings:
         """Raw outputs, with gradient."""
+        if self.end_only:
+            return self._at_the_end(packed)
         points = read_points(self.backbone, packed, calls_a)
         at_call, at_end = self.heads(points.at_call, points.at_end)
         quality = action = violation = None
@@ -83,6 +94,12 @@ class RewardModel(nn.Module):
         if "safety" in self.objectives:
             violation = at_end[:, self.objectives.index("safety")]
         return Readings(quality, action, violation)
+
+    def _at_the_end(self, packed: Packed) -> Readings:
+        """As most reward models read: one look, behind the last token."""
+        at_end = self.heads.end(hidden_states(self.backbone, packed, packed.last_a).float())
+        found = {name: at_end[:, place] for place, name in enumerate(self.objectives)}
+        return Readings(found.get("quality"), None, found.get("safety"))
 
     @torch.inference_mode()
     def score(
@@ -107,13 +124,15 @@ class RewardModel(nn.Module):
         return out
 
     def _names(self) -> list[str]:
-        quality = ["quality", "quality_action"] if "quality" in self.objectives else []
+        names = ["quality"] if self.end_only else ["quality", "quality_action"]
+        quality = names if "quality" in self.objectives else []
         return quality + (["violation"] if "safety" in self.objectives else [])
 
     def _scaled(self, readings: Readings) -> dict[str, Tensor]:
         scaled: dict[str, Tensor] = {}
-        if readings.quality is not None and readings.action is not None:
+        if readings.quality is not None:
             scaled["quality"] = (readings.quality - self.scale.mean) / self.scale.std
+        if readings.action is not None:
             scaled["quality_action"] = (readings.action - self.scale.action_mean) / self.scale.std
         if readings.violation is not None:
             scaled["violation"] = readings.violation.sigmoid()
@@ -123,7 +142,12 @@ class RewardModel(nn.Module):
         save(Loaded(self.backbone, self.tokenizer), directory / "backbone")
         save_file(self.heads.state_dict(), directory / "heads.safetensors")
         scale = {"mean": self.scale.mean, "action_mean": self.scale.action_mean, "std": self.scale.std}
-        card = {"objectives": self.objectives, "scale": scale, "report": report}
+        card = {
+            "objectives": self.objectives,
+            "end_only": self.end_only,
+            "scale": scale,
+            "report": report,
+        }
         (directory / "reward.json").write_text(json.dumps(card, indent=2, sort_keys=True), encoding="utf-8")
 
 
@@ -151,6 +175,11 @@ def load(directory: str | Path, *, device: str = "cpu") -> RewardModel:
     except (OSError, json.JSONDecodeError) as error:
         raise InvalidInput(f"{str(root)!r} is not the directory of a reward model: {error}") from error
     loaded = load_model(root / "backbone", device=device)
-    model = RewardModel(loaded, objectives=card["objectives"], scale=Scale(**card["scale"]))
+    model = RewardModel(
+        loaded,
+        objectives=card["objectives"],
+        scale=Scale(**card["scale"]),
+        end_only=card.get("end_only", False),
+    )
     model.heads.load_state_dict(load_file(root / "heads.safetensors", device=device))
     return model.eval()

@@ -6,8 +6,11 @@ whole step holds (tokens or answers), so that splitting a step into pieces never
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from heedful.lm.layout import Packed
 
@@ -61,3 +64,43 @@ def split_credit(answer_a: Tensor, call_a: Tensor, calls_a: Tensor, packed: Pack
     """
     whose = packed.answer_m
     return torch.where(packed.place() < calls_a[whose], call_a[whose], answer_a[whose])
+
+
+# -- from preferences, without a reward model ----------------------------------------------------------------
+
+PairLoss = Literal["sigmoid", "robust", "ipo"]
+ThumbLoss = Literal["kto", "apo_zero_unpaired"]
+
+
+def direct_preference(
+    difference_p: Tensor, *, beta: float, kind: PairLoss = "sigmoid", smoothing: float = 0.0
+) -> Tensor:
+    """Per pair, from how much further the policy has moved towards the chosen answer than towards the other:
+    log pi/ref of the chosen minus log pi/ref of the rejected.
+
+    `sigmoid`: Rafailov et al. 2023, "Direct Preference Optimization", equation 7; smoothed as in Mitchell 2023, "A
+    note on DPO with noisy preferences". `robust`: Chowdhury et al. 2024, "Provably robust DPO", equation 12, whose
+    mean does not move when a share `smoothing` of the labels is turned round. `ipo`: Azar et al. 2023, "A general
+    theoretical paradigm", equation 17; its differences are means over tokens.
+    """
+    if kind == "ipo":
+        return (difference_p - 1 / (2 * beta)).square()
+    right_p, wrong_p = (functional.logsigmoid(sign * beta * difference_p) for sign in (1, -1))
+    if kind == "robust":
+        return (-(1 - smoothing) * right_p + smoothing * wrong_p) / (1 - 2 * smoothing)
+    return -(1 - smoothing) * right_p - smoothing * wrong_p
+
+
+def from_thumbs(
+    moved_a: Tensor, up_a: Tensor, *, beta: float, kind: ThumbLoss = "kto", baseline: float = 0.0
+) -> Tensor:
+    """Per answer, from log pi/ref of it and whether people liked it.
+
+    `kto`: Ethayarajh et al. 2024, "KTO", equation 8; `baseline` is how far the policy has moved on answers that
+    have nothing to do with their prompts. `apo_zero_unpaired`: D'Oosterlinck et al. 2024, "Anchored Preference
+    Optimization", for answers without a partner; needs none.
+    """
+    if kind == "kto":
+        towards_a = torch.where(up_a, moved_a - baseline, baseline - moved_a)
+        return 1 - torch.sigmoid(beta * towards_a)
+    return torch.where(up_a, 1 - torch.sigmoid(beta * moved_a), torch.sigmoid(beta * moved_a))

@@ -1,0 +1,210 @@
+"""Losses and gradients against TRL's own trainers, on a tiny model in float32. Needs the extra `oracle`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+trl = pytest.importorskip("trl", reason="needs the extra `oracle`")
+datasets = pytest.importorskip("datasets", reason="needs the extra `oracle`")
+
+from transformers import LlamaConfig, LlamaForCausalLM, LlamaForSequenceClassification
+
+from heedful.lm.flat import hidden_states
+from heedful.lm.layout import Tree, pack
+from heedful.lm.load import Loaded, save
+from heedful.lm.logprobs import answer_logprobs
+from heedful.lm.tiny import make_tokenizer
+from heedful.rewards.losses import bradley_terry, centring
+from heedful.training.losses import direct_preference, from_thumbs, nll
+
+ROWS = [
+    {"prompt": "where is it", "chosen": " on its way to you", "rejected": " no"},
+    {"prompt": "it broke", "chosen": " sorry", "rejected": " that is not our fault at all"},
+    {
+        "prompt": "i want my money back now",
+        "chosen": " yes of course it is on its way",
+        "rejected": " go away",
+    },
+    {"prompt": "stop", "chosen": " done", "rejected": " why"},
+]
+SEEN = [text for row in ROWS for text in row.values()] * 3
+
+
+def made(kind: Any, **more: Any) -> tuple[Any, Any]:
+    tokenizer = make_tokenizer(SEEN, vocabulary=320)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        intermediate_size=48,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=64,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=tokenizer.eos_token_id,
+        **more,
+    )
+    return kind(config), tokenizer
+
+
+def options(tmp_path: Path) -> dict[str, Any]:
+    return {
+        "output_dir": str(tmp_path / "trl"),
+        "per_device_train_batch_size": len(ROWS),
+        "max_steps": 1,
+        "report_to": [],
+        "save_strategy": "no",
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "disable_tqdm": True,
+        "max_length": 64,
+        "seed": 0,
+    }
+
+
+def theirs(trainer: Any) -> tuple[Tensor, list[Tensor]]:
+    """The loss of TRL's first step over all rows, and its gradients."""
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    trainer.model.eval()
+    loss = trainer.compute_loss(trainer.model, batch)
+    loss = loss[0] if isinstance(loss, tuple) else loss
+    moving = [one for one in trainer.model.parameters() if one.requires_grad]
+    return loss, list(torch.autograd.grad(loss, moving, allow_unused=True, materialize_grads=True))
+
+
+def agree(ours: Tensor, model: Any, trainer: Any) -> None:
+    loss, expected = theirs(trainer)
+    assert ours.item() == pytest.approx(loss.item(), abs=1e-5)
+    moving = [one for one in model.parameters() if one.requires_grad]
+    found = torch.autograd.grad(ours, moving, allow_unused=True, materialize_grads=True)
+    assert max(float(one.abs().max()) for one in found) > 1e-4
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
+
+
+def ids(tokenizer: Any, text: str) -> list[int]:
+    found: list[int] = tokenizer(text, add_special_tokens=False)["input_ids"]
+    return found
+
+
+def pairs(tokenizer: Any) -> list[Tree]:
+    end = [tokenizer.eos_token_id]
+    return [
+        Tree(ids(tokenizer, r["prompt"]), [ids(tokenizer, r[side]) + end for side in ("chosen", "rejected")])
+        for r in ROWS
+    ]
+
+
+def moved(model: Any, reference: Any, trees: list[Tree]) -> tuple[Tensor, Tensor]:
+    packed = pack(trees)
+    with torch.no_grad():
+        base = packed.sums(answer_logprobs(reference, packed))
+    return packed.sums(answer_logprobs(model, packed)) - base, packed.lengths()
+
+
+@pytest.mark.parametrize(
+    ("kind", "smoothing", "theirs_is"),
+    [
+        ("sigmoid", 0.0, "sigmoid"),
+        ("robust", 0.1, "robust"),
+        ("ipo", 0.0, "ipo"),
+    ],  # its sigmoid smooths nothing
+)
+def test_dpo(tmp_path: Path, kind: Any, smoothing: float, theirs_is: str) -> None:
+    model, tokenizer = made(LlamaForCausalLM)
+    reference, _ = made(LlamaForCausalLM)
+    with torch.no_grad():
+        for one in model.parameters():
+            one += 0.02 * torch.randn_like(one)
+    trainer = trl.DPOTrainer(
+        model=model,
+        ref_model=reference,
+        args=trl.DPOConfig(**options(tmp_path), beta=0.3, loss_type=[theirs_is], label_smoothing=smoothing),
+        train_dataset=datasets.Dataset.from_list(ROWS),
+        processing_class=tokenizer,
+    )
+    moved_a, lengths_a = moved(model, reference, pairs(tokenizer))
+    if kind == "ipo":
+        moved_a = moved_a / lengths_a
+    losses = direct_preference(moved_a[0::2] - moved_a[1::2], beta=0.3, kind=kind, smoothing=smoothing)
+    agree(losses.mean(), model, trainer)
+
+
+def test_sft(tmp_path: Path) -> None:
+    model, tokenizer = made(LlamaForCausalLM)
+    rows = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in ROWS]
+    trainer = trl.SFTTrainer(
+        model=model,
+        args=trl.SFTConfig(**options(tmp_path), completion_only_loss=True),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    packed = pack([Tree(tree.prompt, tree.answers[:1]) for tree in pairs(tokenizer)])
+    logps = answer_logprobs(model, packed)
+    agree(nll(logps, torch.ones_like(logps)) / len(logps), model, trainer)
+
+
+@pytest.mark.parametrize("centre", [None, 0.01])
+def test_reward(tmp_path: Path, centre: float | None) -> None:
+    model, tokenizer = made(LlamaForSequenceClassification, num_labels=1)
+    trainer = trl.RewardTrainer(
+        model=model,
+        args=trl.RewardConfig(**options(tmp_path), center_rewards_coefficient=centre),
+        train_dataset=datasets.Dataset.from_list(ROWS),
+        processing_class=tokenizer,
+    )
+    packed = pack(pairs(tokenizer))
+    backbone = LlamaForCausalLM(model.config)
+    backbone.model = model.model
+    scores = model.score(hidden_states(backbone, packed, packed.last_a))[:, 0]
+    better, worse, ones = scores[0::2], scores[1::2], torch.ones(len(ROWS))
+    loss = bradley_terry(better - worse, ones) + (centre or 0.0) * centring(better, worse, ones)
+    agree(loss, model, trainer)
+
+
+@pytest.mark.parametrize("kind", ["kto", "apo_zero_unpaired"])
+def test_kto(tmp_path: Path, kind: Any) -> None:
+    model, tokenizer = made(LlamaForCausalLM)
+    reference, _ = made(LlamaForCausalLM)
+    with torch.no_grad():
+        for one in model.parameters():
+            one += 0.02 * torch.randn_like(one)
+    rows: list[dict[str, Any]] = [
+        {"prompt": row["prompt"], "completion": row["chosen" if up else "rejected"], "label": up}
+        for row, up in zip(ROWS, (True, False, True, False), strict=True)
+    ]
+    trainer = trl.KTOTrainer(
+        model=model,
+        ref_model=reference,
+        args=trl.KTOConfig(**options(tmp_path), beta=0.3, loss_type=kind),
+        train_dataset=datasets.Dataset.from_list(rows),
+        processing_class=tokenizer,
+    )
+    end = [tokenizer.eos_token_id]
+    trees = [Tree(ids(tokenizer, r["prompt"]), [ids(tokenizer, r["completion"]) + end]) for r in rows]
+    up = torch.tensor([bool(row["label"]) for row in rows])
+    moved_a, _ = moved(model, reference, trees)
+    baseline = 0.0
+    if kind == "kto":
+        strange = [Tree(a.prompt, b.answers) for a, b in zip(trees, trees[-1:] + trees[:-1], strict=True)]
+        baseline = max(0.0, float(moved(model, reference, strange)[0].mean()))
+    losses = from_thumbs(moved_a, up, beta=0.3, kind=kind, baseline=baseline)
+    agree(losses.mean(), model, trainer)
+
+
+def test_the_library_loads_what_we_save(tmp_path: Path) -> None:
+    model, tokenizer = made(LlamaForCausalLM)
+    save(Loaded(model, tokenizer), tmp_path / "saved")
+    trl.SFTTrainer(
+        model=str(tmp_path / "saved"),
+        args=trl.SFTConfig(**options(tmp_path)),
+        train_dataset=datasets.Dataset.from_list([{"text": "it broke"}] * 4),
+    ).train()
