@@ -148,7 +148,8 @@ def ours(chosen: argparse.Namespace) -> dict[str, Any]:
         for pair in pairs
     ]
     precision = "bfloat16" if chosen.bf16 else "float32"
-    common: dict[str, Any] = {"model": "-", "precision": precision, "device": device, "rate": 1e-4}
+    micro = {} if chosen.micro_tokens is None else {"micro_tokens": chosen.micro_tokens}
+    common: dict[str, Any] = micro | {"model": "-", "precision": precision, "device": device, "rate": 1e-4}
     modules: dict[str, torch.nn.Module] = {"model": made.model}
     lesson: Any
     reference_seconds = 0.0
@@ -159,6 +160,7 @@ def ours(chosen: argparse.Namespace) -> dict[str, Any]:
             lesson = sft.Demonstrations(made, records, device)
         elif chosen.task == "dpo":
             settings = dpo.DpoSpec(preferences=Path(name), **common)
+            dpo.Pairs(made, records[:batch], settings)  # what is compiled, is compiled once
             begun = time.perf_counter()
             lesson = dpo.Pairs(made, records, settings)
             _wait(device)
@@ -264,7 +266,8 @@ def peers(chosen: argparse.Namespace, folder: Path, more: Sequence[str] = ()) ->
         *lengths,
         *more,
     ]
-    return last_result(command, folder, PYTHONPATH=str(Path(chosen.peer).resolve()))
+    paths = [str(Path(chosen.peer).resolve()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return last_result(command, folder, PYTHONPATH=os.pathsep.join(paths))
 
 
 def run(chosen: argparse.Namespace) -> dict[str, Any]:
@@ -277,6 +280,8 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
         own = [sys.executable, __file__, "--ours", str(data)]
         for name_of in ("task", "shape", "bf16", "batch", "steps", "device"):
             own += [f"--{name_of}", str(getattr(chosen, name_of))]
+        if chosen.micro_tokens is not None:
+            own += ["--micro-tokens", str(chosen.micro_tokens)]
         for _ in range(chosen.rounds):
             ours_found.append(last_result(own, folder))
             print("ours", ours_found[-1], flush=True)
@@ -310,7 +315,8 @@ def told(
         if packing is not None:  # its packing drops where answers begin: compared by tokens
             result["peer_packing_tokens_per_s"] = packing["tokens_per_s"]
             result["ratio_to_packing"] = round(result["tokens_per_s"] / packing["tokens_per_s"], 2)
-        result["memory_ratio"] = round(result["peak_mb"] / theirs["peak_mb"], 2)
+        if chosen.device == "cpu":  # the peer counts the processor's memory
+            result["memory_ratio"] = round(result["peak_mb"] / theirs["peak_mb"], 2)
         floor = FLOORS.get((chosen.task, chosen.shape))
         if floor is not None:
             result["floor"] = floor[0 if chosen.bf16 else 1]
@@ -331,6 +337,7 @@ def main() -> int:
     parser.add_argument("--peer-steps", type=int, default=12)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--micro-tokens", type=int, help="computed at once; the product's own when left out")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--peer", help="folder with TRL's side")
     parser.add_argument("--peer-python", default=sys.executable)

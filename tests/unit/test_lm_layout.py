@@ -29,7 +29,7 @@ from heedful.lm.heads import SENSELESS, read_points
 from heedful.lm.layout import Packed, Tree, batches, micro_batches, pack
 from heedful.lm.logprobs import answer_logprobs
 
-SMALL = {
+SMALL: dict[str, Any] = {
     "vocab_size": 64,
     "hidden_size": 32,
     "num_hidden_layers": 3,
@@ -214,8 +214,10 @@ def test_the_cards_kernel_sees_what_the_processors_sees() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("width", [32, 64])  # heads too narrow for the card's kernel, and wide enough
 @pytest.mark.parametrize("name", MODELS)
-def test_a_card_says_what_the_processor_says(name: str) -> None:
+def test_a_card_says_what_the_processor_says(name: str, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SMALL, "hidden_size", width)
     torch.manual_seed(3)
     model, packed = MODELS[name]().eval(), pack(TREES)
     weights = torch.randn(len(packed.target_m))

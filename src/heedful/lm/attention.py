@@ -14,11 +14,12 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 Trees = tuple[tuple[int, ...], ...]
+NARROWEST = 16  # heads, that the card's kernel takes
 
 
 def tree_attention(query: Tensor, key: Tensor, value: Tensor, trees: Trees, scale: float) -> Tensor:
     """Heads first, hnd each, places in a row's order; what those behind the trees give means nothing."""
-    if query.device.type == "cuda":
+    if query.device.type == "cuda" and query.shape[2] >= NARROWEST:
         return _fused(query, key, value, trees, scale)
     out: Tensor = _ByTree.apply(query, key, value, trees, scale)  # type: ignore[no-untyped-call]
     return out
