@@ -536,6 +536,43 @@ def import_episodes(
         raise typer.Exit(1)
 
 
+class Method(StrEnum):
+    """What can be trained from files."""
+
+    SFT = "sft"
+    REWARD = "reward"
+    DPO = "dpo"
+    KTO = "kto"
+
+
+@app.command("train")
+def train(
+    context: typer.Context,
+    method: Annotated[Method, typer.Argument(help="sft, reward, dpo or kto.")],
+    data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
+    model: Annotated[str | None, typer.Option(help="Directory or hub name to start from.")] = None,
+    out: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("heedful-out"),
+    config: Annotated[
+        Path | None, typer.Option(help="YAML or JSON with any of the method's settings.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="NAME=VALUE", help="One of its settings.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was cut off.")] = False,
+    json: Json = False,
+) -> None:
+    """Train on this machine from files, without a server. Ctrl-C and SIGTERM leave a state to go on from."""
+    from heedful import printing, teaching
+
+    spec = teaching.spec_of(method.value, data, model, config, option or ())
+    with printing.steps(f"training ({method.value})") as track:
+        done = teaching.run(method.value, spec, out, track, resume=resume)
+    if json:
+        _print_json(done)
+    else:
+        printing.show(*printing.trained(done))
+
+
 Letter = Annotated[list[str], typer.Argument(metavar="ID...", help="Which ones.")]
 
 

@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -471,6 +478,48 @@ def progress(files: Sequence[Path], what: str) -> Iterator[Callable[[int], None]
     with Progress(*BAR, console=out, transient=True, disable=not out.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda bytes: bar.advance(task, bytes)
+
+
+@contextmanager
+def steps(what: str) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
+    """A bar for whoever sits before it: told of each step with its figures."""
+    out = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[told]}"),
+    )
+    with Progress(*columns, console=out, transient=True, disable=not out.is_terminal) as bar:
+        task = bar.add_task(what, total=None, told="")
+
+        def track(step: int, figures: Mapping[str, float]) -> None:
+            shown = [f"{name} {figures[name]:.4g}" for name in figures if name.endswith(("loss", "accuracy"))]
+            bar.update(task, completed=step, total=figures.get("steps"), told="  ".join(shown))
+
+        yield track
+
+
+def trained(done: Mapping[str, Any]) -> list[Any]:
+    """What a training from files gave back."""
+    rows = []
+    for name, value in done.items():
+        if isinstance(value, Mapping):
+            rows += [(f"{name}.{inner}", _flat(part)) for inner, part in value.items()]
+        elif value is not None:
+            rows.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
+    stopped = done.get("stopped", "done")
+    shown: list[Any] = [table(("", ""), rows)]
+    if stopped != "done":
+        shown.append(Text(f"stopped by its budget of {stopped}: --resume goes on", style="yellow"))
+    return shown
+
+
+def _flat(part: Any) -> str:
+    if not isinstance(part, Mapping):
+        return str(part)
+    return ", ".join(f"{name} {value:.4g}" for name, value in part.items())
 
 
 def letters(found: Iterable[DeadLetter]) -> Table:

@@ -173,7 +173,7 @@ class _Run:
         self._settings = settings
         self._track = track
         self._key = key
-        self._states = work / "states"
+        self._states = work / state.FOLDER
         self._metrics = work / "metrics.jsonl"
         work.mkdir(parents=True, exist_ok=True)
         found = state.resume(self._states, modules, stepper, key)

@@ -26,8 +26,10 @@ class Lora(BaseModel):
 def add(model: Any, settings: Lora) -> None:
     """Adapters on every projection of the blocks; everything else stands still from now on."""
     model.requires_grad_(False)
+    turned = any(type(module).__name__ == "Conv1D" for module in model.modules())  # GPT-2 keeps them so
     config = LoraConfig(
         r=settings.rank,
+        fan_in_fan_out=turned,
         lora_alpha=settings.alpha,
         lora_dropout=0.0,
         target_modules="all-linear",

@@ -22,6 +22,7 @@ from heedful.errors import InvalidInput
 from heedful.lm.optim import Stepper
 
 PREFIX = "state-"
+FOLDER = "states"  # of a run's directory
 
 
 @dataclass(slots=True)
@@ -84,9 +85,9 @@ def resume(root: Path, modules: Mapping[str, nn.Module], stepper: Stepper, key: 
     return Progress(**card | {"turns": [tuple(turn) for turn in card["turns"]]})
 
 
-def discard(root: Path) -> None:
+def discard(work: Path) -> None:
     """The run is over: its result is what remains."""
-    shutil.rmtree(root, ignore_errors=True)
+    shutil.rmtree(work / FOLDER, ignore_errors=True)
 
 
 def _named(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from heedful.errors import InvalidInput
+from heedful.lm import columns, state
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
@@ -94,7 +95,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Fit and save; returns {"reward", "report", "stopped"}."""
     settings = FitSpec.model_validate(spec)
     set_up(settings)
-    pairs = read_records(settings.preferences, *PAIR) if settings.preferences else []
+    pairs = columns.pairs(settings.preferences) if settings.preferences else []
     flags = read_records(settings.safety, *FLAG) if settings.safety else []
     objectives = [name for name, data in (("quality", pairs), ("safety", flags)) if data]
     if not objectives:
@@ -109,6 +110,8 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     report = _report(model, held_pairs, held_flags)
     model.scale = _scale(model, reference)
     model.save(work / "reward", report=report)
+    if stopped == "done":
+        state.discard(work)
     return {"reward": str(work / "reward"), "report": report, "stopped": stopped}
 
 

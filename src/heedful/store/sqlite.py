@@ -41,13 +41,13 @@ def driver() -> ModuleType:
     return module
 
 
-READER = ("query_only=on", "cache_size=-8000", "temp_store=memory")
+READER = ("query_only=on", "cache_size=-2000", "temp_store=memory")
 WRITER = (
     "journal_mode=wal",
     "synchronous=full",  # a commit returns when the log is on the disk
     "wal_autocheckpoint=0",
     "secure_delete=on",  # what is removed or replaced is overwritten, not only let go of
-    "cache_size=-32000",
+    "cache_size=-8000",
     "temp_store=memory",
 )
 

@@ -17,11 +17,12 @@ from torch import Tensor
 
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompts_ids
+from heedful.lm.columns import pairs
 from heedful.lm.layout import Packed, Tree, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.loop import Course, Track, learn, set_up
-from heedful.lm.records import key_of, read_records
+from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
 from heedful.training.losses import PairLoss, direct_preference
 from heedful.training.starting import PreferenceSettings, finish, start
@@ -47,7 +48,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Train and save; returns {"model", "steps", "stopped", "loss", "accuracy", "margin"}."""
     settings = DpoSpec.model_validate(spec)
     set_up(settings)
-    records = read_records(settings.preferences, "prompt", "chosen", "rejected")
+    records = pairs(settings.preferences)
     if not records:
         raise InvalidInput(f"{settings.preferences} holds no pairs", field="preferences")
     steps = settings.steps(len(records))
@@ -70,7 +71,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         key=key_of(spec, settings.preferences),
     )
     return {
-        "model": finish(loaded, settings, work),
+        "model": finish(loaded, settings, work, stopped),
         "steps": stepper.taken,
         "stopped": stopped,
         **{name: last.get(name) for name in ("loss", "accuracy", "margin")},

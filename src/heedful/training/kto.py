@@ -17,12 +17,13 @@ from torch import Tensor
 
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompts_ids
+from heedful.lm.columns import thumbs
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.loop import Course, Track, learn, set_up
 from heedful.lm.optim import autocast
-from heedful.lm.records import key_of, read_records
+from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
 from heedful.training.losses import ThumbLoss, from_thumbs
 from heedful.training.starting import PreferenceSettings, finish, start
@@ -48,7 +49,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Train and save; returns {"model", "steps", "stopped", "loss", "margin"}."""
     settings = KtoSpec.model_validate(spec)
     set_up(settings)
-    records = read_records(settings.thumbs, "prompt", "answer", "up")
+    records = thumbs(settings.thumbs)
     if len(records) < 2:
         raise InvalidInput(f"{settings.thumbs} holds fewer than two thumbs", field="thumbs")
     steps = settings.steps(len(records))
@@ -71,7 +72,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         key=key_of(spec, settings.thumbs),
     )
     return {
-        "model": finish(loaded, settings, work),
+        "model": finish(loaded, settings, work, stopped),
         "steps": stepper.taken,
         "stopped": stopped,
         **{name: last.get(name) for name in ("loss", "margin")},

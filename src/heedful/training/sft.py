@@ -16,13 +16,15 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful.errors import InvalidInput
+from heedful.lm import state
 from heedful.lm.chat import answers_ids, prompts_ids
+from heedful.lm.columns import demonstrations
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.loop import Course, LoopSettings, Track, learn, set_up
 from heedful.lm.optim import Stepper, autocast
-from heedful.lm.records import key_of, read_records
+from heedful.lm.records import key_of
 from heedful.lm.tiny import TinyShape, make_tiny
 from heedful.training.losses import nll
 
@@ -59,7 +61,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Train and save; returns {"model", "loss", "held_out_loss", "tokens", "stopped"}."""
     settings = SftSpec.model_validate(spec)
     set_up(settings)
-    records = read_records(settings.demonstrations, "prompt", "answer")
+    records = demonstrations(settings.demonstrations)
     if not records:
         raise InvalidInput(f"{settings.demonstrations} holds no demonstrations", field="demonstrations")
     loaded = _start(settings, records)
@@ -90,6 +92,8 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         key=key_of(spec, settings.demonstrations),
     )
     save(loaded, work / "model")
+    if stopped == "done":
+        state.discard(work)
     held = Demonstrations(loaded, records[len(records) - kept_back :], settings.device)
     return {
         "model": str(work / "model"),

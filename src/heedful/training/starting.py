@@ -6,9 +6,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from heedful.lm import lora
+from heedful.lm import lora, state
 from heedful.lm.load import Loaded, load, save
-from heedful.lm.loop import LoopSettings
+from heedful.lm.loop import LoopSettings, Stopped
 from heedful.lm.lora import Lora
 from heedful.lm.optim import Stepper
 
@@ -56,9 +56,11 @@ def start(settings: PreferenceSettings, steps: int) -> tuple[Loaded, Stepper]:
     return loaded, stepper
 
 
-def finish(loaded: Loaded, settings: PreferenceSettings, work: Path) -> str:
+def finish(loaded: Loaded, settings: PreferenceSettings, work: Path, stopped: Stopped) -> str:
     """The directory of the trained model, as any library loads it."""
     if settings.lora is not None:
         lora.merge(loaded.model)
     save(loaded, work / "model")
+    if stopped == "done":
+        state.discard(work)
     return str(work / "model")

@@ -1,0 +1,109 @@
+"""Rows as other trainers write them, in the one form that ours take.
+
+A prompt is text or a list of messages; an answer is text, or messages that end with the assistant's. Where `chosen` and
+`rejected` are whole conversations, what they share is the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from heedful.errors import InvalidInput
+from heedful.lm.records import read_records
+
+Row = dict[str, Any]
+Messages = list[dict[str, str]]
+
+
+def demonstrations(path: Path) -> list[Row]:
+    """{"prompt", "answer", "weight"} from `prompt` with `answer` or `completion`, or from `messages`."""
+    return _each(path, _demonstration)
+
+
+def pairs(path: Path) -> list[Row]:
+    """{"prompt", "chosen", "rejected", "weight"}."""
+    return _each(path, _pair)
+
+
+def thumbs(path: Path) -> list[Row]:
+    """{"prompt", "answer", "up", "weight"} from `prompt`, `answer` or `completion`, and `up` or `label`."""
+    return _each(path, _thumb)
+
+
+def _each(path: Path, made: Callable[[Mapping[str, Any]], Row]) -> list[Row]:
+    rows = []
+    for number, record in enumerate(read_records(path), start=1):
+        try:
+            rows.append(made(record) | {"weight": _weight(record)})
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}: row {number} {error}") from None
+    return rows
+
+
+def _demonstration(record: Mapping[str, Any]) -> Row:
+    if "messages" in record:
+        *prompt, last = _messages(record["messages"], "messages")
+        if last["role"] != "assistant" or not prompt:
+            raise InvalidInput("has `messages` that do not end with an answer of the assistant's")
+        return {"prompt": prompt, "answer": last["content"]}
+    return {
+        "prompt": _messages(_one(record, "prompt"), "prompt"),
+        "answer": _text(_one(record, "answer", "completion")),
+    }
+
+
+def _pair(record: Mapping[str, Any]) -> Row:
+    chosen, rejected = _one(record, "chosen"), _one(record, "rejected")
+    if "prompt" in record:
+        prompt = _messages(record["prompt"], "prompt")
+        return {"prompt": prompt, "chosen": _text(chosen), "rejected": _text(rejected)}
+    one, other = _messages(chosen, "chosen"), _messages(rejected, "rejected")
+    if one[:-1] != other[:-1] or len(one) < 2:
+        raise InvalidInput(
+            "has no `prompt`, and `chosen` and `rejected` share no conversation before their answers"
+        )
+    return {"prompt": one[:-1], "chosen": one[-1]["content"], "rejected": other[-1]["content"]}
+
+
+def _thumb(record: Mapping[str, Any]) -> Row:
+    up = _one(record, "up", "label")
+    if not isinstance(up, bool) and up not in (0, 1):
+        raise InvalidInput(f"says up={up!r}: true or false")
+    return _demonstration(record) | {"up": bool(up)}
+
+
+def _one(record: Mapping[str, Any], *names: str) -> Any:
+    for name in names:
+        if record.get(name) is not None:
+            return record[name]
+    raise InvalidInput(
+        f"has no {' or '.join(f'`{name}`' for name in names)}; it has {', '.join(record) or 'nothing'}"
+    )
+
+
+def _messages(value: Any, name: str) -> Messages:
+    if isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    right = isinstance(value, list) and all(
+        isinstance(one, dict) and isinstance(one.get("role"), str) and isinstance(one.get("content"), str)
+        for one in value
+    )
+    if not right or not value:
+        raise InvalidInput(
+            f"has a `{name}` that is neither text nor a list of messages with role and content"
+        )
+    return [{"role": one["role"], "content": one["content"]} for one in value]
+
+
+def _text(value: Any) -> str:
+    """Of an answer; as messages it is the last one."""
+    return value if isinstance(value, str) else _messages(value, "answer")[-1]["content"]
+
+
+def _weight(record: Mapping[str, Any]) -> float:
+    weight = record.get("weight", 1.0)
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < float("inf"):
+        raise InvalidInput(f"has weight {weight!r}: a number from 0 up")
+    return float(weight)

@@ -1,0 +1,190 @@
+"""`heedful train`: from a file to a model directory, with clear words for what cannot be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="needs the extra `train`")
+
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from heedful.cli import main
+from heedful.lm import columns
+from heedful.lm.load import load, save
+from heedful.lm.records import write_records
+from heedful.lm.tiny import TinyShape, make_tiny
+
+PROMPTS = ("where is it", "it broke", "i want my money", "stop it")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("train")
+    texts = [*PROMPTS, "yes of course.", "no, go away."] * 5
+    save(make_tiny(texts, shape=TinyShape(width=32, layers=2, heads=2, vocabulary=320)), root / "base")
+    write_records(
+        root / "rows.jsonl",
+        [
+            {
+                "prompt": prompt,
+                "chosen": "yes of course.",
+                "rejected": "no, go away.",
+                "completion": "yes of course." if number % 3 else "no, go away.",
+                "label": bool(number % 3),
+            }
+            for number, prompt in enumerate(PROMPTS * 10)
+        ],
+    )
+    return root
+
+
+def said(capsys: pytest.CaptureFixture[str], codes: tuple[int, ...], *arguments: str) -> tuple[str, str]:
+    """What the command printed, and on which stream."""
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments])
+    told = capsys.readouterr()
+    assert ended.value.code in codes, told.err
+    return told.out, told.err
+
+
+def ran(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(said(capsys, (0,), *arguments, "--json")[0])
+    return found
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    return said(capsys, (1, 2), *arguments)[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("sft", ["-o", "steps=12", "-o", "warmup=2"]),
+        ("dpo", ["-o", "epochs=4", "-o", "rate=1e-3"]),
+        ("dpo", ["-o", "epochs=4", "-o", "rate=1e-3", "-o", "lora={rank: 4}"]),
+        ("kto", ["-o", "epochs=4", "-o", "rate=1e-3"]),
+        ("reward", ["-o", "epochs=4"]),
+    ],
+)
+def test_every_method_goes_from_a_file_to_a_model_that_the_library_loads(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str, options: list[str]
+) -> None:
+    rows, base, out = str(place / "rows.jsonl"), str(place / "base"), tmp_path / "out"
+    done = ran(capsys, method, rows, "--model", base, "--out", str(out), *options)
+    assert done["stopped"] == "done"
+    assert not (out / "states").exists()
+    assert (out / "metrics.jsonl").read_text().count("\n") >= 4
+    made = Path(done["reward"]) / "backbone" if method == "reward" else Path(done["model"])
+    model = AutoModelForCausalLM.from_pretrained(made)
+    assert AutoTokenizer.from_pretrained(made)("it broke")["input_ids"]
+    moved = load(base).model.state_dict()
+    assert any(not (moved[name] == value).all() for name, value in model.state_dict().items())
+    if method == "dpo":
+        assert done["accuracy"] > 0.9
+
+
+def test_settings_come_from_a_file_and_the_command_line_has_the_last_word(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "config.yaml"
+    asked = {"model": str(place / "base"), "preferences": str(place / "rows.jsonl"), "epochs": 50, "batch": 8}
+    config.write_text(yaml.safe_dump(asked))
+    done = ran(capsys, "dpo", "--config", str(config), "--out", str(tmp_path / "out"), "-o", "epochs=1")
+    assert done["steps"] == 5
+
+
+def test_a_run_within_a_budget_is_gone_on_with(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    order = ["sft", str(place / "rows.jsonl"), "--model", str(place / "base"), "--out", str(tmp_path / "out")]
+    order += ["-o", "steps=30"]
+    assert ran(capsys, *order, "-o", "tokens=500")["stopped"] == "tokens"
+    assert "go on with --resume" in refused(capsys, *order)
+    assert ran(capsys, *order, "--resume")["steps"] == 30
+    assert "leave --resume out" in refused(capsys, *order, "--resume")
+    assert "--resume goes on" in said(capsys, (0,), *order, "-o", "tokens=500")[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["dpo", "{rows}", "--model", "{base}", "-o", "bta=1"], "bta: extra inputs are not permitted"),
+        (["dpo", "{rows}", "--model", "{base}", "-o", "beta=-1"], "beta: input should be greater than 0"),
+        (["dpo", "{rows}", "--model", "{base}", "-o", "beta"], "'beta' is not NAME=VALUE"),
+        (["dpo", "{rows}"], "model: field required"),
+        (["dpo", "missing.jsonl", "--model", "{base}"], "no file 'missing.jsonl'"),
+        (["dpo", "{rows}", "--model", "nowhere"], "cannot load a causal language model from 'nowhere'"),
+        (["dpo", "{rows}", "--config", "missing.yaml"], "missing.yaml cannot be read"),
+        (["kto", "{bad}", "--model", "{base}"], "row 1 has no `up` or `label`; it has answer, prompt"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    write_records(tmp_path / "bad.jsonl", [{"prompt": "a", "answer": "b"}] * 2)
+    names = {
+        "rows": str(place / "rows.jsonl"),
+        "base": str(place / "base"),
+        "bad": str(tmp_path / "bad.jsonl"),
+    }
+    filled = [one.format(**names) if one.startswith("{") and one[1:-1] in names else one for one in arguments]
+    assert words.lower() in refused(capsys, *filled, "--out", str(tmp_path / "out")).lower()
+
+
+# -- rows as others write them --------------------------------------------------------------------------------
+
+ASKED = [{"role": "user", "content": "a"}]
+SAID = {"role": "assistant", "content": "b"}
+
+
+def read(tmp_path: Path, kind: str, record: dict[str, Any]) -> dict[str, Any]:
+    write_records(tmp_path / "one.jsonl", [record])
+    (row,) = getattr(columns, kind)(tmp_path / "one.jsonl")
+    found: dict[str, Any] = row
+    return found
+
+
+@pytest.mark.parametrize(
+    ("kind", "record"),
+    [
+        ("demonstrations", {"prompt": "a", "completion": "b"}),
+        ("demonstrations", {"prompt": ASKED, "answer": "b"}),
+        ("demonstrations", {"prompt": ASKED, "completion": [SAID]}),
+        ("demonstrations", {"messages": [*ASKED, SAID]}),
+        ("thumbs", {"prompt": "a", "completion": "b", "label": True}),
+        ("thumbs", {"messages": [*ASKED, SAID], "up": 1}),
+        ("pairs", {"prompt": "a", "chosen": "b", "rejected": "c"}),
+        ("pairs", {"prompt": ASKED, "chosen": [SAID], "rejected": [SAID | {"content": "c"}]}),
+        ("pairs", {"chosen": [*ASKED, SAID], "rejected": [*ASKED, SAID | {"content": "c"}]}),
+    ],
+)
+def test_others_rows_become_ours(tmp_path: Path, kind: str, record: dict[str, Any]) -> None:
+    row = read(tmp_path, kind, record)
+    assert row["prompt"] == ASKED
+    assert row.get("answer", row.get("chosen")) == "b"
+    assert row.get("rejected", "c") == "c"
+    assert row.get("up", True) is True
+    assert row["weight"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "said"),
+    [
+        ("demonstrations", {"messages": ASKED}, "do not end with an answer"),
+        ("demonstrations", {"prompt": 5, "answer": "b"}, "neither text nor a list of messages"),
+        ("pairs", {"chosen": [*ASKED, SAID], "rejected": [SAID]}, "share no conversation"),
+        ("pairs", {"prompt": "a", "chosen": "b"}, "has no `rejected`"),
+        ("thumbs", {"prompt": "a", "answer": "b", "up": "yes"}, "true or false"),
+        ("demonstrations", {"prompt": "a", "answer": "b", "weight": -1}, "a number from 0 up"),
+    ],
+)
+def test_rows_that_say_nothing_are_refused_by_number(
+    tmp_path: Path, kind: str, record: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(Exception, match=f"row 1 .*{said}"):
+        read(tmp_path, kind, record)
