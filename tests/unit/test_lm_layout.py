@@ -251,6 +251,13 @@ def test_nothing_to_read_or_to_learn_is_refused(tree: Tree) -> None:
         pack([tree])
 
 
+def test_what_is_longer_than_the_model_reads_is_refused_by_its_number() -> None:
+    long = Tree(list(range(1, 60)), [[1], list(range(1, 61)) + [2] * 10])
+    with pytest.raises(InvalidInput, match="row 2 has 129 tokens and the model reads 128"):
+        flat.require_room(gpt2(), [TREES[0], long])
+    flat.require_room(gpt2(), TREES)
+
+
 def test_parts_of_a_step_keep_their_order_and_their_budget() -> None:
     assert list(micro_batches([3, 3, 3, 9, 1, 1], 6)) == [[0, 1], [2], [3], [4, 5]]
     assert list(micro_batches([], 6)) == []

@@ -7,15 +7,16 @@ feed-forward part are not. Models whose blocks are not known here are asked row 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from heedful.errors import InvalidInput
 from heedful.lm.attention import tree_attention
-from heedful.lm.layout import Packed
+from heedful.lm.layout import Packed, Tree
 
 Forward = Callable[[Any, Packed, Tensor | None], Tensor]
 PLAIN_ROPE = frozenset({"default", "llama3", "linear", "yarn"})  # tables that do not change with what is read
@@ -24,6 +25,17 @@ PLAIN_ROPE = frozenset({"default", "llama3", "linear", "yarn"})  # tables that d
 def hidden_states(model: Any, packed: Packed, places_k: Tensor | None = None) -> Tensor:
     """The last hidden states at these places of the row, kd; at all of them when none are named."""
     return _forward_of(model)(model, packed, places_k)
+
+
+def require_room(model: Any, trees: Sequence[Tree]) -> None:
+    """Refuse what is longer than the model reads, by its number: better before a run than in its middle."""
+    limit = getattr(model.config, "max_position_embeddings", None)
+    for number, tree in enumerate(trees, start=1):
+        length = len(tree.prompt) + max(map(len, tree.answers))
+        if limit is not None and length > limit:
+            raise InvalidInput(
+                f"row {number} has {length} tokens and the model reads {limit}: shorten it or leave it out"
+            )
 
 
 def knows(model: Any) -> bool:

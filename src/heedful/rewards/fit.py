@@ -180,7 +180,10 @@ def _reference(
         return [record["prompt"] for record in given], [record["answer"] for record in given]
     prompts = [record["prompt"] for record in records[:256]]
     samples = Sampler(loaded).sample(prompts, max_tokens=settings.max_tokens, seed=settings.seed)
-    return prompts, [sample.text for (sample,) in samples]
+    # What ended by itself: an answer that was cut off is nobody's, and may be longer when it is read again.
+    ended = [place for place, (sample,) in enumerate(samples) if sample.finish_reason == "stop"]
+    chosen = ended or range(len(samples))
+    return [prompts[place] for place in chosen], [samples[place][0].text for place in chosen]
 
 
 def _scale(model: RewardModel, reference: tuple[list[Any], list[str]]) -> Scale:

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, pack
 from heedful.rewards.losses import bradley_terry, centring, flagged
 from heedful.rewards.model import RewardModel
@@ -46,6 +47,7 @@ class Pairs:
         ]
         (prompts, chosen), (_, rejected) = sides
         self._trees = [Tree(*tree) for tree in zip(prompts, zip(chosen, rejected, strict=True), strict=True)]
+        require_room(model.backbone, self._trees)
         self._calls = torch.stack([model.calls(chosen), model.calls(rejected)], 1)
         self._differ = torch.tensor(
             [
@@ -89,6 +91,7 @@ class Flags:
             [flag["prompt"] for flag in flags], [flag["answer"] for flag in flags]
         )
         self._trees = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+        require_room(model.backbone, self._trees)
         self._calls = model.calls(answers)
         self._values = torch.tensor([float(flag["violation"]) for flag in flags])
         self._weights = torch.tensor([float(flag.get("weight", 1.0)) for flag in flags])

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from heedful.errors import InvalidInput
 from heedful.lm.chat import Message, answers_ids, prompts_ids
-from heedful.lm.flat import hidden_states
+from heedful.lm.flat import hidden_states, require_room
 from heedful.lm.heads import CallFinder, ScalarHeads, read_points
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, save
@@ -111,6 +111,7 @@ class RewardModel(nn.Module):
                 f"{len(prompts)} prompts for {len(answers)} answers: give one prompt per answer"
             )
         trees, order = _shared(*self.encode(prompts, answers))
+        require_room(self.backbone, trees)
         device = self.heads.call.weight.device
         out: Scores = {name: np.zeros(len(answers)) for name in self._names()}
         done = 0

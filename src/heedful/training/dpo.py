@@ -18,6 +18,7 @@ from torch import Tensor
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompts_ids
 from heedful.lm.columns import pairs
+from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
@@ -99,6 +100,7 @@ class Pairs:
             Tree(prompt, (better, worse))
             for prompt, better, worse in zip(prompts, chosen, rejected, strict=True)
         ]
+        require_room(loaded.model, self._trees)
         self._weights = torch.tensor([float(record.get("weight", 1.0)) for record in records])
         # Adapters start as nothing: before the first step the model is its own reference.
         self._reference = log_likelihoods(loaded.model, self._trees, settings, cache=settings.cache).view(

@@ -18,6 +18,7 @@ from torch import Tensor
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompts_ids
 from heedful.lm.columns import thumbs
+from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
@@ -95,6 +96,7 @@ class Thumbs:
         prompts = prompts_ids(loaded.tokenizer, [record["prompt"] for record in records])
         answers = answers_ids(loaded.tokenizer, [record["answer"] for record in records])
         self._trees = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+        require_room(loaded.model, self._trees)
         self._up = torch.tensor([bool(record["up"]) for record in records])
         own = torch.tensor([float(record.get("weight", 1.0)) for record in records])
         self._weights = own * torch.where(self._up, settings.up_weight, settings.down_weight)

@@ -19,6 +19,7 @@ from heedful.errors import InvalidInput
 from heedful.lm import state
 from heedful.lm.chat import answers_ids, prompts_ids
 from heedful.lm.columns import demonstrations
+from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.logprobs import answer_logprobs
@@ -128,6 +129,7 @@ class Demonstrations:
         prompts = prompts_ids(loaded.tokenizer, [record["prompt"] for record in records])
         answers = answers_ids(loaded.tokenizer, [record["answer"] for record in records])
         self._trees = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
+        require_room(loaded.model, self._trees)
         self._weights = torch.tensor([float(record.get("weight", 1.0)) for record in records])
         self._tokens = torch.tensor([float(len(answer)) for answer in answers])
         self.lengths = [len(tree) for tree in self._trees]
