@@ -24,12 +24,16 @@ HEAVY = ("torch", "transformers")
 MAY_LOAD_TORCH = (
     "heedful.lm.*",
     "heedful.rewards.fit",
+    "heedful.rewards.lessons",
     "heedful.rewards.losses",
     "heedful.rewards.model",
     "heedful.rewards.report",
+    "heedful.training.dpo",
     "heedful.training.grpo",
+    "heedful.training.kto",
     "heedful.training.losses",
     "heedful.training.sft",
+    "heedful.training.starting",
 )
 NOT_MODULES = ("heedful.store.migrations.env",)  # alembic runs it, nobody imports it
 

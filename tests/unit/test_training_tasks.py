@@ -192,6 +192,6 @@ def test_a_misspelt_setting_or_an_empty_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.jsonl").write_text("")
     with pytest.raises(InvalidInput, match="no demonstrations"):
         sft.run({"demonstrations": str(tmp_path / "empty.jsonl")}, tmp_path, silent)
-    (tmp_path / "odd.jsonl").write_text('{"prompt": []}\n')
-    with pytest.raises(InvalidInput, match=r"odd\.jsonl:1 has no answer"):
+    (tmp_path / "odd.jsonl").write_text('{"prompt": "a"}\n')
+    with pytest.raises(InvalidInput, match=r"odd\.jsonl: row 1 has no `answer` or `completion`"):
         sft.run({"demonstrations": str(tmp_path / "odd.jsonl")}, tmp_path, silent)
