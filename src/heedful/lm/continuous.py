@@ -23,8 +23,6 @@ from heedful.lm.readers import Reader, widened
 
 STEP = 16  # places come and go by so many: every new shape costs a little
 JOIN = 4  # free places before prompts are read, where more are waiting
-TIDY_EVERY = 8  # steps between looks at whether long rows stand beside long ones
-TIDIER = 0.8  # share of the width that is left when they do, to be worth moving them
 BLOCK = 64  # tokens of the vocabulary that are summed up before one is searched in them
 BELOW_ONE = 1.0 - 2.0**-24  # the largest number under one in single precision
 
@@ -63,7 +61,6 @@ class Batch:
         self._most = most
         self._waiting: deque[Row] = deque()
         self._places: list[Row | None] = []
-        self._steps = 0
 
     def __len__(self) -> int:
         return len(self._waiting) + self._live
@@ -119,48 +116,38 @@ class Batch:
     # -- who stands where --------------------------------------------------------------------------------
 
     def _admit(self) -> None:
-        self._steps += 1
-        live = self._live
-        coming = min(len(self._waiting), self._most - live)
-        if self._waiting and not self._reader.joins:
-            coming = 0 if live else coming
-        elif coming < min(JOIN, len(self._waiting)):
+        """Who waits comes in, where there is room; places are laid out anew when rows do not fit into theirs."""
+        live, waiting = self._live, len(self._waiting)
+        coming = min(waiting, self._most - live)
+        if coming < min(JOIN, waiting) or (live and not self._reader.joins):
             coming = 0
-        wanted = min(roundly(live + coming), self._most)
-        full = bool(self._waiting) and self._reader.joins and not coming
-        if wanted > len(self._places) or (wanted < len(self._places) and not full) or self._untidy():
-            self._arrange(max(wanted, len(self._places)) if full else wanted)
-        if coming:
-            self._join([self._waiting.popleft() for _ in range(coming)])
-
-    def _untidy(self) -> bool:
-        """Whether places would be much narrower with long rows beside long ones."""
-        if self._steps % TIDY_EVERY or len(self._places) <= self._reader.lane:
-            return False
-        lengths = [row.read if row else 0 for row in self._places]
-        return self._width(sorted(lengths, reverse=True)) <= TIDIER * self._width(lengths)
-
-    def _width(self, lengths: Sequence[int]) -> int:
-        lane = self._reader.lane
-        return sum(widened(max(lengths[at : at + lane]) + 1) for at in range(0, len(lengths), lane))
-
-    def _arrange(self, places: int) -> None:
-        rows = sorted(
-            ((row.read, place) for place, row in enumerate(self._places) if row is not None), reverse=True
-        )
-        order = [place for _, place in rows]
-        self._reader.arrange(order, places)
-        kept: list[Row | None] = [self._places[place] for place in order]
-        self._places = kept + [None] * (places - len(order))
+        rows = [self._waiting.popleft() for _ in range(coming)]
+        places = min(roundly(live + coming), self._most)
+        if waiting > coming and self._reader.joins:
+            places = max(places, len(self._places))  # those who wait will fill them
+        free = iter(rows)
+        filled = [one or next(free, None) for one in self._places]
+        if len(filled) != places or not self._reader.fits([one.read if one else 0 for one in filled]):
+            filled = sorted(
+                (*filter(None, self._places), *rows), key=lambda one: one.read, reverse=True
+            ) + [None] * (places - live - coming)
+            where = {id(one): place for place, one in enumerate(self._places) if one}
+            order = [where.get(id(one)) for one in filled]
+            self._reader.arrange(order, [one.read if one else 0 for one in filled])
+        self._places = filled
+        if rows:
+            self._join(rows)
 
     def _join(self, rows: Sequence[Row]) -> None:
-        held = {row.prompt: place for place, row in enumerate(self._places) if row is not None}
-        free = [place for place, row in enumerate(self._places) if row is None]
+        new = set(map(id, rows))
+        held: dict[tuple[int, ...], int] = {}
         into: dict[tuple[int, ...], list[int]] = {}
-        for row, place in zip(rows, free, strict=False):
-            self._places[place] = row
-            into.setdefault(row.prompt, []).append(place)
-        for prompt in held.keys() & into.keys():
+        for place, row in enumerate(self._places):
+            if row is not None and id(row) in new:
+                into.setdefault(row.prompt, []).append(place)
+            elif row is not None:
+                held[row.prompt] = place
+        for prompt in held.keys() & into.keys():  # read before, for a row that is still here
             self._reader.copy(held[prompt], len(prompt) - 1, into.pop(prompt))
         if into:
             self._reader.join([prompt[:-1] for prompt in into], list(into.values()))

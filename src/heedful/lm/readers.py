@@ -11,6 +11,7 @@ prepares code for every new shape.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -24,14 +25,25 @@ from heedful.lm.blocks import Blocks, blocks_of
 
 LANE = 16  # places that are looked at together on a CPU
 KEYS = 64  # widths are multiples of it
+SPARE = 32  # keys of room at least, when places are laid out
 TOKENS = 4096  # of prompts, read at once
 
 
 class Reader(Protocol):
-    """Rows in places 0, 1, …; `at` is how many tokens of a row have been read."""
+    """Rows in places 0, 1, …; `at` or `read` is how many tokens of each have been read."""
 
     joins: bool  # whether rows may come while others are under way
-    lane: int  # places that share one width
+
+    def fits(self, read: Sequence[int]) -> bool:
+        """Whether these are as many places as there are, each with room for one token more than `read`."""
+        ...
+
+    def arrange(self, order: Sequence[int | None], read: Sequence[int]) -> None:
+        """Places anew: the first gets the row that was in place order[0], and so on; None is an empty one.
+
+        Each has room for what it has or will have `read`, and some more.
+        """
+        ...
 
     def join(self, prompts: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> None:
         """Read each of the prompts once, into all of its places."""
@@ -43,10 +55,6 @@ class Reader(Protocol):
 
     def advance(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
         """Read one more token in every place; the next logits, bv."""
-        ...
-
-    def arrange(self, order: Sequence[int], places: int) -> None:
-        """Rows `order` move to the places 0, 1, …, of `places` that there are now; the rest is forgotten."""
         ...
 
 
@@ -67,23 +75,63 @@ def widened(length: int, step: int = KEYS) -> int:
     return -(-length // step) * step
 
 
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    """Neighbouring places of one width: one piece of every layer's memory."""
+
+    start: int
+    stop: int
+    width: int  # keys of each head
+    heads: slice  # its share of all places' heads
+    piece: slice
+
+
 class SlotReader:
-    """Known blocks, with a static cache."""
+    """Known blocks, with a cache that is laid out in advance.
+
+    A layer's keys are one list, place by place and head by head, and so are its values. Thus every lane is dense,
+    which the CPU's library wants or copies, and what a step adds is written at once.
+    """
 
     joins = True
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._device = blocks.device
-        self.lane = LANE if blocks.device.type == "cpu" else 1 << 30
-        self._places = self._width = 0
-        self._keys: list[Tensor] = []  # of each layer, phdw: a query meets them without turning them
-        self._values: list[Tensor] = []  # phwd
-        self._lanes: tuple[tuple[int, int, int], ...] = ()  # from, to, width
-        self._views: list[list[tuple[Tensor, Tensor]]] = []  # keys and values, by layer and lane
+        self._per_lane = LANE if blocks.device.type == "cpu" else 1 << 30
+        self._lanes: list[_Lane] = []
+        self._firsts_ph = torch.zeros((0, blocks.kv_heads), dtype=torch.long)  # where a place's heads begin
+        empty = torch.zeros((2, 0, blocks.size), dtype=blocks.dtype, device=self._device)
+        self._stores = [empty] * blocks.layers  # keys and values
+        self._views: list[list[tuple[Tensor, Tensor]]] = []  # keys and values by layer and lane, (ph)wd each
+
+    def fits(self, read: Sequence[int]) -> bool:
+        return len(read) == len(self._firsts_ph) and all(
+            max(read[lane.start : lane.stop]) < lane.width for lane in self._lanes
+        )
+
+    def arrange(self, order: Sequence[int | None], read: Sequence[int]) -> None:
+        old_ph = self._firsts_ph
+        self._lay_out(read)
+        kept = [(new, old, read[new]) for new, old in enumerate(order) if old is not None]
+        source, to = (
+            torch.cat([_spread(firsts[one[which]], one[2]) for one in kept]) if kept else old_ph.flatten()[:0]
+            for firsts, which in ((old_ph, 1), (self._firsts_ph, 0))
+        )
+        total = self._lanes[-1].piece.stop
+        for layer, store in enumerate(self._stores):
+            fresh = store.new_zeros((2, total, self._blocks.size))
+            self._stores[layer] = fresh.index_copy_(1, to, store.index_select(1, source))
+        self._views = [
+            [
+                (keys.view(-1, lane.width, self._blocks.size), values.view(-1, lane.width, self._blocks.size))
+                for lane in self._lanes
+                for keys, values in [store[:, lane.piece]]
+            ]
+            for store in self._stores
+        ]
 
     def join(self, prompts: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> None:
-        self._widen(max(map(len, prompts), default=0))
         start = 0
         while start < len(prompts):
             stop, tokens = start + 1, len(prompts[start])
@@ -95,87 +143,52 @@ class SlotReader:
             start = stop
 
     def copy(self, source: int, length: int, places: Sequence[int]) -> None:
-        to = torch.tensor(places, device=self._device)
-        for keys, values in zip(self._keys, self._values, strict=True):
-            keys[to, :, :, :length] = keys[source, :, :, :length]
-            values[to, :, :length] = values[source, :, :length]
+        has = _spread(self._firsts_ph[source], length)
+        for store in self._stores:
+            for place in places:
+                store[:, _spread(self._firsts_ph[place], length)] = store[:, has]
 
     def advance(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
-        self._widen(max(at) + 1)
-        self._look(at)
-        blocks, places = self._blocks, len(ids)
+        blocks = self._blocks
         ids_b, at_b = torch.tensor([ids, at], device=self._device)
-        rows = torch.arange(places, device=self._device)
-        heads = torch.arange(blocks.kv_heads, device=self._device)
-        into = (rows[:, None], heads, at_b[:, None])
-        write = at_b[:, None, None, None].expand(-1, blocks.kv_heads, blocks.size, 1)
-        widest = max(width for _, _, width in self._lanes)
+        into = (self._firsts_ph + at_b[:, None]).flatten()
+        widest = max(lane.width for lane in self._lanes)
         unread = torch.arange(widest, device=self._device) > at_b[:, None]
         bias_b1w = torch.zeros(unread.shape, dtype=blocks.dtype, device=self._device)
         bias_b1w = bias_b1w.masked_fill_(unread, float("-inf"))[:, None]
-        biases = [bias_b1w[start:stop, :, :width] for start, stop, width in self._lanes]
+        biases = [bias_b1w[lane.start : lane.stop, :, : lane.width] for lane in self._lanes]
         shared = blocks.heads // blocks.kv_heads
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            self._keys[layer].scatter_(3, write, key[..., None])
-            self._values[layer][into] = value
-            query = (query * blocks.scale).view(-1, shared, blocks.size)
+            keys, values = self._stores[layer]
+            keys[into], values[into] = key.flatten(0, 1), value.flatten(0, 1)
+            # Keys times query: the other way round the CPU's library is three times slower.
+            query = (query * blocks.scale).view(-1, shared, blocks.size).transpose(1, 2)
             seen = []
-            for (start, stop, width), (keys, values), bias in zip(
-                self._lanes, self._views[layer], biases, strict=True
-            ):
-                scores = torch.bmm(query[start * blocks.kv_heads : stop * blocks.kv_heads], keys)
-                scores.view(stop - start, -1, width).add_(bias)
-                seen.append(torch.bmm(scores.softmax(-1), values))
-            return torch.cat(seen).view(places, -1)
+            for lane, (keys, values), bias in zip(self._lanes, self._views[layer], biases, strict=True):
+                scores = torch.bmm(keys, query[lane.heads]).transpose(1, 2)
+                scores = scores.reshape(lane.stop - lane.start, -1, lane.width).add_(bias)
+                seen.append(torch.bmm(scores.softmax(-1).view(-1, shared, lane.width), values))
+            return torch.cat(seen).view(len(ids), -1)
 
         states = blocks.states(ids_b, at_b, attend)
         assert states is not None
         return blocks.logits(states)
 
-    def arrange(self, order: Sequence[int], places: int) -> None:
-        kept = torch.tensor(order, dtype=torch.long, device=self._device)
-        self._reshape(places, self._width, kept)
-
-    def _widen(self, width: int) -> None:
-        if width > self._width:
-            self._reshape(self._places, widened(max(width, self._width * 3 // 2)), None)
-
-    def _reshape(self, places: int, width: int, kept: Tensor | None) -> None:
-        """New memory, with the old rows or those of them that are kept."""
-        blocks = self._blocks
-        for layer in range(blocks.layers):
-            for store, shape in (
-                (self._keys, (places, blocks.kv_heads, blocks.size, width)),
-                (self._values, (places, blocks.kv_heads, width, blocks.size)),
-            ):
-                new = torch.zeros(shape, dtype=blocks.dtype, device=self._device)
-                if layer < len(store):
-                    old = store[layer] if kept is None else store[layer].index_select(0, kept)
-                    new[tuple(slice(0, size) for size in old.shape)] = old
-                    store[layer] = new
-                else:
-                    store.append(new)
-        self._places, self._width, self._lanes = places, width, ()
-
-    def _look(self, at: Sequence[int]) -> None:
-        """Cut the cache into lanes as wide as these lengths need; mostly they are as they were."""
-        edges = [(start, min(start + self.lane, len(at))) for start in range(0, len(at), self.lane)]
-        lanes = tuple(
-            (start, stop, min(widened(max(at[start:stop]) + 1), self._width)) for start, stop in edges
-        )
-        if lanes != self._lanes:
-            self._lanes = lanes
-            self._views = [
-                [
-                    (
-                        keys[start:stop].flatten(0, 1)[:, :, :width],
-                        values[start:stop].flatten(0, 1)[:, :width],
-                    )
-                    for start, stop, width in lanes
-                ]
-                for keys, values in zip(self._keys, self._values, strict=True)
-            ]
+    def _lay_out(self, read: Sequence[int]) -> None:
+        """Lanes in which every place has room for so many keys and some more."""
+        heads, end = self._blocks.kv_heads, 0
+        firsts: list[Tensor] = []
+        self._lanes = []
+        for start in range(0, len(read), self._per_lane):
+            stop = min(start + self._per_lane, len(read))
+            width = widened(max(read[start:stop]) + SPARE)
+            begin, end = end, end + (stop - start) * heads * width
+            firsts.append(torch.arange(begin, end, width, device=self._device))
+            self._lanes.append(
+                _Lane(start, stop, width, slice(start * heads, stop * heads), slice(begin, end))
+            )
+        self._firsts_ph = torch.cat(firsts).view(-1, heads)
 
     def _read(self, prompts: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> None:
         """One row without padding, but for what makes its length one of few."""
@@ -185,44 +198,58 @@ class SlotReader:
         ids = [one for prompt in prompts for one in prompt] + [0] * filling
         positions = [place for length in lengths for place in range(length)] + [0] * filling
         ids_n, positions_n = torch.tensor([ids, positions], device=self._device)
-        into = [torch.tensor(one, device=self._device) for one in places]
+        starts = [sum(lengths[:number]) for number in range(len(lengths))]
+        pieces = [slice(start, start + length) for start, length in zip(starts, lengths, strict=True)]
+        into = [
+            (piece, [_spread(self._firsts_ph[place], piece.stop - piece.start) for place in own])
+            for piece, own in zip(pieces, places, strict=True)
+        ]
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor | None:
-            last = layer == blocks.layers - 1
-            seen, start = [], 0
-            for length, to in zip(lengths, into, strict=True):
-                here = slice(start, start + length)
-                keys, values = key[here].transpose(0, 1), value[here].transpose(0, 1)  # hnd
-                self._keys[layer][to, :, :, :length] = keys.transpose(1, 2)
-                self._values[layer][to, :, :length] = values
-                start += length
-                if not last:
-                    looked = functional.scaled_dot_product_attention(
-                        query[here].transpose(0, 1)[None],
-                        keys[None],
-                        values[None],
-                        is_causal=True,
-                        scale=blocks.scale,
-                        enable_gqa=blocks.heads != blocks.kv_heads,
-                    )
-                    seen.append(looked[0].transpose(0, 1).flatten(1))
-            if last:
+            query, key, value = (part.transpose(0, 1).contiguous() for part in (query, key, value))  # hnd
+            for piece, places in into:
+                new = torch.stack((key[:, piece], value[:, piece])).flatten(1, 2)
+                for place in places:
+                    self._stores[layer][:, place] = new
+            if layer == blocks.layers - 1:
                 return None
-            seen.append(query.new_zeros((filling, blocks.heads * blocks.size)))
-            return torch.cat(seen)
+            seen = torch.zeros_like(query)
+            for piece in pieces:
+                seen[:, piece] = functional.scaled_dot_product_attention(
+                    query[None, :, piece],
+                    key[None, :, piece],
+                    value[None, :, piece],
+                    is_causal=True,
+                    scale=blocks.scale,
+                    enable_gqa=blocks.heads != blocks.kv_heads,
+                )[0]
+            return seen.transpose(0, 1).flatten(1)
 
         blocks.states(ids_n, positions_n, attend)
+
+
+def _spread(firsts_h: Tensor, length: int) -> Tensor:
+    """Where the first keys of each of a place's heads are."""
+    return (firsts_h[:, None] + torch.arange(length, device=firsts_h.device)).flatten()
 
 
 class AnyReader:
     """Any causal model of the library, with its own cache."""
 
     joins = False
-    lane = 1 << 30
 
     def __init__(self, model: Any) -> None:
         self._model = model
         self._places = 0
+
+    def fits(self, read: Sequence[int]) -> bool:
+        return len(read) == self._places
+
+    def arrange(self, order: Sequence[int | None], read: Sequence[int]) -> None:
+        self._places = len(order)
+        rows = [place for place in order if place is not None]
+        if rows:  # places without a row say what the first one says
+            self._select([rows[0] if place is None else place for place in order])
 
     def join(self, prompts: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> None:
         device = self._model.device
@@ -246,11 +273,6 @@ class AnyReader:
         logits = self._forward(ids_bt, self._next)
         self._next = self._next + 1
         return logits
-
-    def arrange(self, order: Sequence[int], places: int) -> None:
-        self._places = places
-        if order:  # places without a row say what the first one says
-            self._select([*order, *[order[0]] * (places - len(order))])
 
     def _select(self, rows: list[int]) -> None:
         chosen = torch.tensor(rows, device=self._model.device)
