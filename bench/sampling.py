@@ -55,7 +55,9 @@ def fixed(shape: Shape, rows: int, new: int, seed: int) -> Work:
 
 def _words(shape: Shape, count: int, chance: random.Random) -> list[int]:
     span = math.log(shape.vocabulary - FIRST)
-    return [FIRST + min(shape.vocabulary - FIRST - 1, int(math.exp(chance.random() * span))) for _ in range(count)]
+    return [
+        FIRST + min(shape.vocabulary - FIRST - 1, int(math.exp(chance.random() * span))) for _ in range(count)
+    ]
 
 
 # -- both sides ----------------------------------------------------------------------------------------------

@@ -128,9 +128,9 @@ class Batch:
         free = iter(rows)
         filled = [one or next(free, None) for one in self._places]
         if len(filled) != places or not self._reader.fits([one.read if one else 0 for one in filled]):
-            filled = sorted(
-                (*filter(None, self._places), *rows), key=lambda one: one.read, reverse=True
-            ) + [None] * (places - live - coming)
+            filled = sorted((*filter(None, self._places), *rows), key=lambda one: one.read, reverse=True) + [
+                None
+            ] * (places - live - coming)
             where = {id(one): place for place, one in enumerate(self._places) if one}
             order = [where.get(id(one)) for one in filled]
             self._reader.arrange(order, [one.read if one else 0 for one in filled])
@@ -162,9 +162,7 @@ def stopped(row: Row, say: Callable[[Sequence[int]], str]) -> bool:
     """Whether one of the row's stop strings has been said, now that its last token is there."""
     # A token says at least one byte: what was just completed lies within so many of the last ones.
     near = max(len(one.encode()) for one in row.stop) + 8
-    return any(
-        all(one in say(ids) for ids in (row.ids[-near:], row.ids)) for one in row.stop
-    )
+    return any(all(one in say(ids) for ids in (row.ids[-near:], row.ids)) for one in row.stop)
 
 
 # -- one token ---------------------------------------------------------------------------------------------

@@ -122,8 +122,7 @@ class Sampler:
             uniforms = list(np.random.default_rng(seed).random((len(ids), n, max(limits, default=0))))
         else:
             uniforms = [
-                np.random.default_rng(one).random((n, limit))
-                for one, limit in zip(seed, limits, strict=True)
+                np.random.default_rng(one).random((n, limit)) for one, limit in zip(seed, limits, strict=True)
             ]
         # A number just under one would be rounded to it, where nothing is left to draw.
         draws = [np.minimum(one, BELOW_ONE).astype(np.float32) for one in uniforms]
@@ -146,9 +145,7 @@ class Sampler:
     def _say(self, ids: Sequence[int]) -> str:
         return answer_text(self._loaded.tokenizer, ids)
 
-    def _limits(
-        self, prompts: Sequence[Sequence[int]], max_tokens: int | Sequence[int] | None
-    ) -> list[int]:
+    def _limits(self, prompts: Sequence[Sequence[int]], max_tokens: int | Sequence[int] | None) -> list[int]:
         """How many tokens each answer may have."""
         room = _positions(self._loaded.model)
         if max_tokens is None:
@@ -158,6 +155,8 @@ class Sampler:
         else:
             limits = list(max_tokens)
         for prompt, limit in zip(prompts, limits, strict=True):
+            if not prompt:
+                raise InvalidInput("a prompt has no tokens: there is nothing to answer", field="prompt")
             if limit < 1:
                 raise InvalidInput(f"cannot sample max_tokens={limit}", field="max_tokens")
             if room is not None and len(prompt) + limit > room:

@@ -1,7 +1,7 @@
 """A model that remembers what it has read: rows of a batch, each at its own length.
 
 `SlotReader` knows the blocks and keeps keys and values of a row in a place of its own, aligned at their beginnings,
-so that rows come and go while others are under way. On a CPU it looks at them lane by lane: sixteen places share
+so that rows come and go while others are under way. On a CPU it looks at them lane by lane: eight places share
 one width, that of the longest row among them. Everything has one of few widths, because the CPU's library
 prepares code for every new shape.
 
@@ -23,7 +23,7 @@ from transformers import DynamicCache
 from heedful.errors import InvalidInput
 from heedful.lm.blocks import Blocks, blocks_of
 
-LANE = 16  # places that are looked at together on a CPU
+LANE = 8  # places that are looked at together on a CPU
 KEYS = 64  # widths are multiples of it
 SPARE = 32  # keys of room at least, when places are laid out
 TOKENS = 4096  # of prompts, read at once
