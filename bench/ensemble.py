@@ -1,19 +1,24 @@
 """Does a reward model know when it does not know: new intents, and a policy that went too far.
 
-Per seed a policy learns from demonstrations without one of the five intents, people judge its answers, and a
-reward model is fitted that reads an answer at its end, as most do. Optimised without a brake, true quality falls
-below the start while the proxy rises; both are checked. Then every signal is asked to tell held-out answers of
-the first policy from (a) its answers to the unseen intent, whose words the tokenizer knows, and (b) answers of
-the policy that went too far, to known intents. `auroc` is the share of such couples told apart.
+Per seed a policy learns from demonstrations without one of the five intents, people judge its answers, and
+a reward model is fitted that reads an answer at its end, as most do. Optimised without a brake, true
+quality falls below the start while the proxy rises; both are checked. Then every signal is asked to tell
+held-out answers of the first policy from (a) its answers to the unseen intent, whose words the tokenizer
+knows, and (b) answers of the policy that went too far, to known intents. `auroc` is the share of such
+couples told apart.
 
-What was found. No single look sees both. Of an unseen intent the state behind the prompt tells all (0.95 and
-more), of a hollow answer nothing; likelihoods of call and prose see the hollow answer and hardly the intent. The
-largest of the three quantiles sees both, and is what `heedful.rewards.doubt` ships. One Gaussian over all
-states and likelihoods, nearest neighbours, the mean state and distances token by token were worse on one of
-the two; likelihoods by the starting policy were a little better on (b), for one more forward pass. The spread of
-heads and of separate members is shown beside them: it stays near chance on at least one of the two.
-A reward model that also reads behind the call (the default here) is not led astray by the same optimisation:
-true quality rises. It is measured on (a) and shown on (b), where there is nothing to find.
+What was found. No single look sees both. The state behind the prompt tells an unseen intent nearly always,
+and of a hollow answer nothing; how unlikely the call and the least likely token of the prose are sees the
+hollow answer, and the intent poorly or not at all. The largest of the three quantiles sees both, and is
+what `heedful.rewards.doubt` ships. It was chosen on seeds 0 to 2 and tried on others. One Gaussian over all
+states, with likelihoods or without, nearest neighbours, the mean state and distances token by token were
+worse on one of the two. Adding up the quantiles' logarithms was no better than the largest. Likelihoods by
+the starting policy were a little better on (b), for one more forward pass. The spread of heads and of
+separate members stands beside them: it told neither apart dependably.
+
+A reward model that also reads behind the call (the default of `heedful.rewards.fit`) is not led astray by
+the same optimisation: true quality rises, and doubt falls. In full runs it is measured on (a), and shown on
+(b), where there is nothing to find.
 """
 
 from __future__ import annotations
@@ -309,7 +314,7 @@ def curve(run: Record, asked: Callable[[list[Ticket], list[str]], dict[str, Floa
 
 
 def one_seed(seed: int, args: argparse.Namespace, work: Path) -> Record:
-    start, random = time.perf_counter(), Random(seed)
+    start, used, random = time.perf_counter(), time.process_time(), Random(seed)
     unseen = INTENTS[seed % len(INTENTS)]
     for part in ("base", "sft"):
         (work / part).mkdir(parents=True)
@@ -320,7 +325,10 @@ def one_seed(seed: int, args: argparse.Namespace, work: Path) -> Record:
     result = {"seed": seed, "unseen": unseen, "end": trial(first, work, seed, args, end_only=True)}
     if not args.quick:
         result["both"] = trial(first, work, seed, args, end_only=False)
-    return result | {"seconds": round(time.perf_counter() - start)}
+    return result | {
+        "seconds": round(time.perf_counter() - start),
+        "cpu_seconds": round(time.process_time() - used),
+    }
 
 
 def summary(results: list[Record]) -> Record:
@@ -362,7 +370,7 @@ def summary(results: list[Record]) -> Record:
         "went_too_far": fell,
         "n": len(results),
         "seeds": [result["seed"] for result in results],
-        "seconds": max(result["seconds"] for result in results),
+        **{name: max(result[name] for result in results) for name in ("seconds", "cpu_seconds")},
         "ok": fell and min(lows) >= BAR,
     }
 

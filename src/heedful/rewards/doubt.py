@@ -7,8 +7,8 @@ and is made a quantile again. So of answers like the known ones a tenth has a do
 all have, the scores mean little.
 
 A prompt about something new shows in the first, a policy that went too far in the other two. A distance over
-all states at once sees either less well, and the spread of several heads or models hardly sees a thing
-(`bench/ensemble.py` has the figures). What doubt cannot see is a known answer that is liked for a wrong reason.
+all states at once sees either less well, and the spread of several heads or models cannot be relied on
+(`bench/ensemble.py` has the figures). What doubt cannot see is a usual answer that is liked for a wrong reason.
 """
 
 from __future__ import annotations
