@@ -2,10 +2,10 @@
 
 Per seed a policy learns from demonstrations without one of the five intents, people judge its answers, and
 a reward model is fitted that reads an answer at its end, as most do. Optimised without a brake, true
-quality falls below the start while the proxy rises; both are checked. Then every signal is asked to tell
-held-out answers of the first policy from (a) its answers to the unseen intent, whose words the tokenizer
-knows, and (b) answers of the policy that went too far, to known intents. `auroc` is the share of such
-couples told apart.
+quality falls clearly below the start while the proxy rises; both are checked. Then every signal is asked to
+tell held-out answers of the first policy from (a) its answers to the unseen intent, whose words the
+tokenizer knows, and (b) answers of the policy that went too far, to known intents. `auroc` is the share of
+such couples told apart.
 
 What was found. No single look sees both. The state behind the prompt tells an unseen intent nearly always,
 and of a hollow answer nothing; how unlikely the call and the least likely token of the prose are sees the
@@ -14,7 +14,12 @@ what `heedful.rewards.doubt` ships. It was chosen on seeds 0 to 2 and tried on o
 states, with likelihoods or without, nearest neighbours, the mean state and distances token by token were
 worse on one of the two. Adding up the quantiles' logarithms was no better than the largest. Likelihoods by
 the starting policy were a little better on (b), for one more forward pass. The spread of heads and of
-separate members stands beside them: it told neither apart dependably.
+separate members stands beside them: of an unseen intent it tells nothing (0.48 to 0.53), of a hollow answer
+something in some seeds and nothing in others.
+
+Doubt is a matter of degree: half-way, where true quality has fallen from its best but hardly below the
+start (seed 0 after 16 iterations), it told 0.76 of such couples apart, and a wrong action in fluent prose
+raises little of it.
 
 A reward model that also reads behind the call (the default of `heedful.rewards.fit`) is not led astray by
 the same optimisation: true quality rises, and doubt falls. In full runs it is measured on (a), and shown on
@@ -56,6 +61,7 @@ from learning import different, row, sampled, silent
 Record = dict[str, Any]
 Floats = NDArray[np.float64]
 BAR = 0.8
+CLEARLY = 0.5  # by how much true quality falls, and the proxy rises, in a policy that went too far
 CHOSEN = "doubt"
 HEADS = 4
 
@@ -352,8 +358,8 @@ def summary(results: list[Record]) -> Record:
 
     kinds = [kind for kind in ("end", "both") if kind in results[0]]
     fell = all(
-        one["gold"]["too_far"] < one["gold"]["known"]
-        and one["proxy"]["too_far"] > one["proxy"]["known"] + 0.5
+        one["gold"]["too_far"] < one["gold"]["known"] - CLEARLY
+        and one["proxy"]["too_far"] > one["proxy"]["known"] + CLEARLY
         for one in (result["end"] for result in results)
     )
     lows = [figures("end", which)[CHOSEN]["low"] for which in ("unseen", "too_far")]
@@ -383,7 +389,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=400, help="of the first policy")
     parser.add_argument("--pairs", type=int, default=1600)
     parser.add_argument("--members", type=int, default=3)
-    parser.add_argument("--iterations", type=int, default=16, help="of the optimisation")
+    parser.add_argument("--iterations", type=int, default=28, help="of the optimisation")
     parser.add_argument("--held-out", type=int, default=500)
     args = parser.parse_args()
     torch.set_num_threads(1)
