@@ -23,6 +23,7 @@ HEAVY = ("torch", "transformers")
 # Modules whose work is tensors. Everything else is imported by the server or the command line.
 MAY_LOAD_TORCH = (
     "heedful.lm.*",
+    "heedful.rewards.doubt",
     "heedful.rewards.fit",
     "heedful.rewards.lessons",
     "heedful.rewards.losses",

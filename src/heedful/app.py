@@ -23,7 +23,6 @@ import uvicorn
 from heedful.access.bind import check_bind
 from heedful.errors import HeedfulError, Unavailable
 from heedful.logs import set_up_logging
-from heedful.memory import give_back
 from heedful.running import announced
 from heedful.service.api import build
 from heedful.service.http import config
@@ -52,7 +51,6 @@ def create(wired: Wired, settings: Settings) -> Any:
         except HeedfulError as error:
             app.state.refused = error  # uvicorn says only that there was one
             raise
-        giving_back = asyncio.create_task(give_back())
         signing = asyncio.create_task(asyncio.to_thread(_sign, wired, settings.data))
         # What start-up made stays: without this every full collection walks all of it, and answers wait.
         gc.collect()
@@ -62,7 +60,6 @@ def create(wired: Wired, settings: Settings) -> Any:
         try:
             yield
         finally:
-            giving_back.cancel()
             wired.parts.engine.close()
             await asyncio.to_thread(worker.close)
             await wired.parts.inference.close()

@@ -287,6 +287,7 @@ def test_heads_read_the_same_of_an_answer_alone_and_among_others() -> None:
             own = logps[packed.answer_m == place]
             call, prose = own[: calls[place]], own[calls[place] :]
             worst = max(SENSELESS, min([0.0, *prose.tolist()]))
+            assert torch.allclose(together.at_prompt[place], one.at_prompt[0], atol=1e-5)
             assert torch.allclose(together.at_end[place], one.at_end[0], atol=1e-5)
             assert torch.allclose(together.at_call[place], one.at_call[0], atol=1e-5)
             assert together.call_logp[place].item() == pytest.approx(call.sum().item(), abs=1e-4)

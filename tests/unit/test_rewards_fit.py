@@ -85,7 +85,7 @@ def test_scores_are_in_deviations_of_the_starting_policy(fitted: tuple[dict[str,
     assert scores["quality"].mean() == pytest.approx(0.0, abs=1e-3)
     assert scores["quality"].std() == pytest.approx(1.0, abs=1e-3)
     assert scores["quality_action"].mean() == pytest.approx(0.0, abs=1e-3)
-    assert set(scores) == {"quality", "quality_action", "violation"}
+    assert set(scores) == {"quality", "quality_action", "violation", "doubt"}
 
 
 def test_a_score_does_not_depend_on_its_neighbours(fitted: tuple[dict[str, Any], Path]) -> None:
@@ -129,7 +129,9 @@ def test_one_objective_alone_is_enough(
 ) -> None:
     _, work = fitted
     out = fit.run(spec(work, epochs=0.5, safety_epochs=0.5) | {left_out: None}, tmp_path, silent)
-    assert set(load(out["reward"]).score([[{"role": "user", "content": "help"}]], [GOOD])) == names
+    assert set(load(out["reward"]).score([[{"role": "user", "content": "help"}]], [GOOD])) == names | {
+        "doubt"
+    }
 
 
 def test_nothing_to_fit_is_refused(fitted: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
@@ -139,3 +141,24 @@ def test_nothing_to_fit_is_refused(fitted: tuple[dict[str, Any], Path], tmp_path
         load(tmp_path)
     with pytest.raises(InvalidInput, match="one prompt per answer"):
         load(fitted[0]["reward"]).score([], ["x"])
+
+
+def test_doubt_changes_no_score(fitted: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    _, work = fitted
+    out = fit.run(spec(work, epochs=0.5, safety_epochs=0.5, end_only=True), tmp_path, silent)
+    random = Random(9)
+    prompts = [[{"role": "user", "content": " ".join(random.choices(WORDS, k=4))}] for _ in range(8)]
+    answers = [answer(random, GOOD) for _ in prompts]
+    model = load(out["reward"])
+    doubting = model.score(prompts, answers)
+    model.doubt = None
+    plain = model.score(prompts, answers)
+    assert set(doubting) - set(plain) == {"doubt"}
+    for name, values in plain.items():
+        assert np.allclose(doubting[name], values, atol=1e-5)
+
+
+def test_too_little_kept_back_leaves_no_doubt(fitted: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
+    _, work = fitted
+    out = fit.run(spec(work, epochs=0.2, safety_epochs=0.2, held_out=0.0), tmp_path, silent)
+    assert "doubt" not in load(out["reward"]).score([[{"role": "user", "content": "help"}]], [GOOD])

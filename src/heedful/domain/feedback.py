@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+from math import inf, isfinite
 from typing import Annotated, Literal
 
 from pydantic import Discriminator
@@ -50,6 +51,11 @@ def _within(value: float, low: float, high: float, name: str) -> None:
         raise InvalidInput(f"{name} is {value}: it goes from {low:g} to {high:g}", field=name)
 
 
+def _finite(value: float | None, name: str) -> None:
+    if value is not None and not isfinite(value):
+        raise InvalidInput(f"{name} is {value}: say a number, or leave it out", field=name)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rating:
     value: float
@@ -59,7 +65,7 @@ class Rating:
     form: Literal["rating"] = "rating"
 
     def __post_init__(self) -> None:
-        if not self.low < self.high:
+        if not -inf < self.low < self.high < inf:
             raise InvalidInput(
                 f"the scale goes from {self.low} to {self.high}: low is below high", field="said.low"
             )
@@ -189,6 +195,10 @@ class Efficiency:
     steps: int | None = None
     form: Literal["efficiency"] = "efficiency"
 
+    def __post_init__(self) -> None:
+        _finite(self.seconds, "said.seconds")
+        _finite(self.spend, "said.spend")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
@@ -197,6 +207,9 @@ class Behaviour:
     kind: str  # rephrase, repeat, abandon, regenerate, thanks, edit, escalate …
     value: float | None = None  # such as the edit distance, 0 to 1
     form: Literal["behaviour"] = "behaviour"
+
+    def __post_init__(self) -> None:
+        _finite(self.value, "said.value")
 
 
 Form = (
@@ -234,6 +247,9 @@ class Judgement:
     suggestion: str | None = None  # what was proposed, if anything was shown
     suggestion_by: str | None = None  # the model that proposed it
     reason: str | None = None  # in the rater's words
+
+    def __post_init__(self) -> None:
+        _finite(self.active_seconds, "judgement.active_seconds")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

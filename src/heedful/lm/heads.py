@@ -67,14 +67,15 @@ class ScalarHeads(nn.Module):
 class Points:
     """What is read off the answers of a row."""
 
-    at_call: Tensor  # hidden state at the last token of the call, ad
-    at_end: Tensor  # hidden state at the last token of the answer, ad
+    at_prompt: Tensor  # hidden state at the last token of the prompt, ad
+    at_call: Tensor  # at the last token of the call, ad
+    at_end: Tensor  # at the last token of the answer, ad
     call_logp: Tensor  # log p of the call: would this very model open so? a
     worst_logp: Tensor  # log p of the least likely token after it: where does it stop making sense? a
 
 
 def read_points(model: Any, packed: Packed, calls_a: Tensor) -> Points:
-    """Hidden states at both points, and what the model itself thinks of call and prose."""
+    """Hidden states where one looks, and what the model itself thinks of call and prose."""
     call_at_a = packed.first_a + calls_a - 1
     places = torch.cat((packed.source_m, call_at_a, packed.last_a))
     states_md, at_call, at_end = hidden_states(model, packed, places).split(
@@ -86,6 +87,7 @@ def read_points(model: Any, packed: Packed, calls_a: Tensor) -> Points:
         0, packed.answer_m, logps_m.masked_fill(in_call_m, 0.0), "amin"
     )
     return Points(
+        at_prompt=states_md[packed.begins()],
         at_call=at_call,
         at_end=at_end,
         call_logp=packed.sums(logps_m * in_call_m),

@@ -74,8 +74,11 @@ class Packed:
     def place(self) -> Tensor:
         """Which token of its answer each one is, from 0, m."""
         each = torch.arange(len(self.target_m), device=self.target_m.device)
-        begins = self.lengths().cumsum(0) - self.lengths()
-        return each - begins[self.answer_m]
+        return each - self.begins()[self.answer_m]
+
+    def begins(self) -> Tensor:
+        """Which of the m predictions is that of each answer's first token, a."""
+        return self.lengths().cumsum(0) - self.lengths()
 
 
 def pack(trees: Sequence[Tree], *, grid: int = GRID) -> Packed:

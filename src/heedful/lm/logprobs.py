@@ -30,7 +30,7 @@ def answer_logprobs(model: Any, packed: Packed, *, temperature: float = 1.0) -> 
 def logprobs_of(model: Any, states_md: Tensor, packed: Packed, *, temperature: float = 1.0) -> Tensor:
     """The same from hidden states that are already there, those of `packed.source_m`."""
     head = model.get_output_embeddings()
-    if head is None or getattr(head, "bias", None) is not None or _bent(model.config):
+    if not plain(model):
         raise InvalidInput(
             f"a {type(model).__name__} bends its logits in a way that is not known here: use a model whose "
             "logits are a plain projection",
@@ -40,6 +40,12 @@ def logprobs_of(model: Any, states_md: Tensor, packed: Packed, *, temperature: f
         states_md, head.weight, packed.target_m, temperature
     )
     return logps
+
+
+def plain(model: Any) -> bool:
+    """Whether the model's logits are a plain projection of its states."""
+    head = model.get_output_embeddings()
+    return head is not None and getattr(head, "bias", None) is None and not _bent(model.config)
 
 
 class _Picked(torch.autograd.Function):

@@ -20,13 +20,16 @@ from heedful.lm import columns, state
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
+from heedful.lm.logprobs import plain
 from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up
 from heedful.lm.optim import Stepper, freeze_embeddings
 from heedful.lm.records import key_of, read_records
+from heedful.rewards import doubt
 from heedful.rewards.lessons import Flags, Pairs
 from heedful.rewards.model import RewardModel, Scale
 from heedful.rewards.report import flag_report, pair_report
 
+KNOWN = 4000  # prompts that a doubt is fitted to, at most
 PAIR, FLAG = ("prompt", "chosen", "rejected"), ("prompt", "answer", "violation")
 
 
@@ -109,6 +112,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     stopped = _train(model, fit_pairs, fit_flags, settings, work, track, key)
     report = _report(model, held_pairs, held_flags)
     model.scale = _scale(model, reference)
+    model.doubt = _doubt(model, fit_pairs + fit_flags, held_pairs + held_flags)
     model.save(work / "reward", report=report)
     if stopped == "done":
         state.discard(work)
@@ -195,6 +199,29 @@ def _scale(model: RewardModel, reference: tuple[list[Any], list[str]]) -> Scale:
         action_mean=float(scores["quality_action"].mean()) if "quality_action" in scores else 0.0,
         std=max(float(scores["quality"].std()), 1e-3),
     )
+
+
+def _doubt(
+    model: RewardModel, known: list[dict[str, Any]], kept_back: list[dict[str, Any]]
+) -> doubt.Doubt | None:
+    """None where too little was kept back, or where the backbone does not tell likelihoods."""
+    prompts, answers = _said(kept_back)
+    if len(answers) < doubt.FEWEST or not plain(model.backbone):
+        return None
+    once = {json.dumps(record["prompt"], sort_keys=True): record for record in known}
+    seen = list(once.values())[:KNOWN]
+    states_ad = model.look([record["prompt"] for record in seen], [_texts(record)[0] for record in seen])
+    return doubt.fit(states_ad.prompt_ad, model.look(prompts, answers))
+
+
+def _said(records: list[dict[str, Any]]) -> tuple[list[Any], list[str]]:
+    """Every answer in them, with its prompt."""
+    rows = [(record["prompt"], text) for record in records for text in _texts(record)]
+    return [prompt for prompt, _ in rows], [text for _, text in rows]
+
+
+def _texts(record: dict[str, Any]) -> list[str]:
+    return [record[name] for name in ("chosen", "rejected", "answer") if name in record]
 
 
 def _report(

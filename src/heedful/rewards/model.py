@@ -2,13 +2,14 @@
 
 `quality` is in standard deviations of the starting policy's own answers, so that "one better" means the
 same for every reward model and KL coefficients keep their meaning. `quality_action` is what the call at
-the opening adds to it; `violation` is a probability.
+the opening adds to it; `violation` is a probability; `doubt` says how unlike everything it was fitted to
+an answer is (`rewards/doubt.py`).
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,15 @@ from torch import Tensor, nn
 from heedful.errors import InvalidInput
 from heedful.lm.chat import Message, answers_ids, prompts_ids
 from heedful.lm.flat import hidden_states, require_room
-from heedful.lm.heads import CallFinder, ScalarHeads, read_points
+from heedful.lm.heads import CallFinder, Points, ScalarHeads, read_points
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, save
 from heedful.lm.load import load as load_model
+from heedful.rewards import doubt as doubts
+from heedful.rewards.doubt import Doubt, Look, joined
 
 Scores = dict[str, NDArray[np.float64]]
+DOUBT = "doubt.safetensors"
 MOST_SHARED = 16  # answers that are read behind one reading of their prompt
 
 
@@ -66,6 +70,7 @@ class RewardModel(nn.Module):
         self.objectives = tuple(objectives)
         self.scale = scale or Scale()
         self.end_only = end_only
+        self.doubt: Doubt | None = None
         self.heads = ScalarHeads(loaded.model.config.hidden_size, len(self.objectives)).to(
             loaded.model.device
         )
@@ -83,8 +88,12 @@ class RewardModel(nn.Module):
     def read(self, packed: Packed, calls_a: Tensor) -> Readings:
         """Raw outputs, with gradient."""
         if self.end_only:
-            return self._at_the_end(packed)
-        points = read_points(self.backbone, packed, calls_a)
+            return self._at_the_end(hidden_states(self.backbone, packed, packed.last_a))
+        return self._at(read_points(self.backbone, packed, calls_a))
+
+    def _at(self, points: Points) -> Readings:
+        if self.end_only:
+            return self._at_the_end(points.at_end)
         at_call, at_end = self.heads(points.at_call, points.at_end)
         quality = action = violation = None
         if "quality" in self.objectives:
@@ -95,9 +104,9 @@ class RewardModel(nn.Module):
             violation = at_end[:, self.objectives.index("safety")]
         return Readings(quality, action, violation)
 
-    def _at_the_end(self, packed: Packed) -> Readings:
+    def _at_the_end(self, state_ad: Tensor) -> Readings:
         """As most reward models read: one look, behind the last token."""
-        at_end = self.heads.end(hidden_states(self.backbone, packed, packed.last_a).float())
+        at_end = self.heads.end(state_ad.float())
         found = {name: at_end[:, place] for place, name in enumerate(self.objectives)}
         return Readings(found.get("quality"), None, found.get("safety"))
 
@@ -105,7 +114,35 @@ class RewardModel(nn.Module):
     def score(
         self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
     ) -> Scores:
-        """One number per answer under each name; names of objectives never fitted are absent."""
+        """One number per answer under each name; names of what was never fitted are absent."""
+        out: Scores = {name: np.zeros(len(answers)) for name in self._names()}
+        for places, packed, calls_a in self._packed(prompts, answers, tokens):
+            if self.doubt is None:
+                readings = self.read(packed, calls_a)
+            else:
+                points = read_points(self.backbone, packed, calls_a)
+                readings = self._at(points)
+                out["doubt"][places] = self.doubt.of(Look.at(points))
+            for name, values in self._scaled(readings).items():
+                out[name][places] = values.double().cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def look(
+        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
+    ) -> Look:
+        """What a doubt is made of; answers to one prompt come together."""
+        return joined(
+            [
+                Look.at(read_points(self.backbone, packed, calls_a))
+                for _, packed, calls_a in self._packed(prompts, answers, tokens)
+            ]
+        )
+
+    def _packed(
+        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], tokens: int
+    ) -> Iterator[tuple[list[int], Packed, Tensor]]:
+        """Which answers, the row that they lie in, and how long their calls are."""
         if len(prompts) != len(answers):
             raise InvalidInput(
                 f"{len(prompts)} prompts for {len(answers)} answers: give one prompt per answer"
@@ -113,21 +150,18 @@ class RewardModel(nn.Module):
         trees, order = _shared(*self.encode(prompts, answers))
         require_room(self.backbone, trees)
         device = self.heads.call.weight.device
-        out: Scores = {name: np.zeros(len(answers)) for name in self._names()}
         done = 0
         for some in micro_batches([len(tree) for tree in trees], tokens):
             part = [trees[one] for one in some]
             rows = [answer for tree in part for answer in tree.answers]
-            readings = self.read(pack(part).to(device), self.calls(rows).to(device))
-            for name, values in self._scaled(readings).items():
-                out[name][order[done : done + len(rows)]] = values.double().cpu().numpy()
+            yield order[done : done + len(rows)], pack(part).to(device), self.calls(rows).to(device)
             done += len(rows)
-        return out
 
     def _names(self) -> list[str]:
         names = ["quality"] if self.end_only else ["quality", "quality_action"]
         quality = names if "quality" in self.objectives else []
-        return quality + (["violation"] if "safety" in self.objectives else [])
+        violation = ["violation"] if "safety" in self.objectives else []
+        return quality + violation + ([] if self.doubt is None else ["doubt"])
 
     def _scaled(self, readings: Readings) -> dict[str, Tensor]:
         scaled: dict[str, Tensor] = {}
@@ -142,11 +176,14 @@ class RewardModel(nn.Module):
     def save(self, directory: Path, *, report: Mapping[str, Any]) -> None:
         save(Loaded(self.backbone, self.tokenizer), directory / "backbone")
         save_file(self.heads.state_dict(), directory / "heads.safetensors")
+        if self.doubt is not None:
+            self.doubt.save(directory / DOUBT)
         scale = {"mean": self.scale.mean, "action_mean": self.scale.action_mean, "std": self.scale.std}
         card = {
             "objectives": self.objectives,
             "end_only": self.end_only,
             "scale": scale,
+            "doubt": None if self.doubt is None else self.doubt.card(),
             "report": report,
         }
         (directory / "reward.json").write_text(json.dumps(card, indent=2, sort_keys=True), encoding="utf-8")
@@ -183,4 +220,6 @@ def load(directory: str | Path, *, device: str = "cpu") -> RewardModel:
         end_only=card.get("end_only", False),
     )
     model.heads.load_state_dict(load_file(root / "heads.safetensors", device=device))
+    if card.get("doubt"):
+        model.doubt = doubts.load(root / DOUBT)
     return model.eval()

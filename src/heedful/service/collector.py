@@ -270,8 +270,11 @@ class Bell:
     def ringer(self, call: Callable[[], None]) -> Callable[[Future[Any]], None]:
         """For a future: `call` is made on the loop when it is done."""
 
+        waiting = [call]
+
         def ring(_: Future[Any]) -> None:
-            self._calls.append(call)
+            # Taken out: a future keeps its callbacks for ever, and this call leads back to the future.
+            self._calls.append(waiting.pop())
             if not self._rung:
                 self._rung = True
                 with suppress(RuntimeError):  # the loop has ended, and nobody waits any more

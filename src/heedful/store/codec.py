@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import cache
 from typing import Any
 
@@ -17,7 +18,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
-from heedful.domain.feedback import Parked
+from heedful.domain.feedback import Feedback, Parked
 from heedful.errors import Corrupt, InvalidInput
 from heedful.store.protocol import Record
 
@@ -37,8 +38,15 @@ def adapter(record_type: Any) -> TypeAdapter[Any]:
     return TypeAdapter(record_type)
 
 
+FINITE = frozenset({Feedback, Parked})  # kinds that refuse a number that JSON cannot say
+
+
 def encode(record: Record) -> bytes:
     """The record as JSON, fields in their own order."""
+    if type(record) in FINITE:
+        # In half the time: there is more of these than of everything else.
+        with suppress(orjson.JSONEncodeError):  # integers of more than 64 bits, half a surrogate pair
+            return orjson.dumps(record, default=_plain, option=orjson.OPT_UTC_Z)
     try:
         return to_json(record, inf_nan_mode="strings", fallback=_plain)
     except PydanticSerializationError as error:
