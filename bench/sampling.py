@@ -23,11 +23,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from trainer import FIRST, SHAPES, Shape, length, loaded
 from transformers import StoppingCriteria, StoppingCriteriaList
 
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
+from trainer import FIRST, SHAPES, Shape, length, loaded
 
 FLOOR = 4.0  # times the tokens of `generate` in a second
 FIXED_PROMPT = 128
@@ -158,9 +158,9 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
     return result
 
 
-def main() -> int:
+def main(given: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--shape", choices=("small", "large"), default="small")
+    parser.add_argument("--shape", choices=("small", "large", "long"), default="small")
     parser.add_argument("--batch", type=int, default=64, help="rows under way at once")
     parser.add_argument("--new", type=int, default=94, help="tokens of an answer, on average")
     parser.add_argument("--prompts", type=int, default=0, help="four batches of them when 0")
@@ -169,7 +169,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--peer", action="store_true", help="measure `generate` too")
     parser.add_argument("--quick", action="store_true", help="two batches of prompts, two rounds, both sides")
-    chosen = parser.parse_args()
+    chosen = parser.parse_args(given)
     if chosen.quick:
         chosen.prompts, chosen.rounds, chosen.peer = 2 * chosen.batch, 2, True
     result = run(chosen)
