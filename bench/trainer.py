@@ -7,9 +7,10 @@ side runs in a process of its own with one thread, in turns; steps before the fi
 reference pass over the pairs that were learned from is counted.
 
 `--peer DIR` is the folder with TRL's side (`trl_sft.py`, `trl_dpo.py`, `trl_reward.py`), `--peer-python` a Python that
-has TRL. `samples_per_s` counts pairs or demonstrations; `tokens_per_s` the tokens that a plain trainer would push
-through the model (the prompt of a pair twice), whatever is done in fact. `fraction_of_peak` is the multiplications
-done in the blocks over what the same machine reaches in one large product.
+has TRL; sampling's other side is the library's `generate` (`sampling.py`). `samples_per_s` counts pairs or
+demonstrations; `tokens_per_s` the tokens that a plain trainer would push through the model (the prompt of a pair
+twice), whatever is done in fact. `fraction_of_peak` is the multiplications done in the blocks over what the same
+machine reaches in one large product.
 """
 
 from __future__ import annotations
@@ -327,9 +328,18 @@ def told(
     return result
 
 
+def sampled(chosen: argparse.Namespace) -> int:
+    """Sampling is compared with the library's `generate`, within one process: `sampling.py` has more settings."""
+    import sampling
+
+    said = {"--shape": chosen.shape, "--bf16": chosen.bf16, "--rounds": chosen.rounds, "--seed": chosen.seed}
+    said |= {"--batch": chosen.batch} if chosen.batch else {}
+    return sampling.main([str(one) for pair in said.items() for one in pair] + ["--peer"] * bool(chosen.peer))
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", choices=("sft", "reward", "dpo"), default="reward")
+    parser.add_argument("--task", choices=("sft", "reward", "dpo", "sample"), default="reward")
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--bf16", type=int, choices=(0, 1), default=1)
     parser.add_argument("--batch", type=int, default=0, help="samples a step; the shape's when 0")
@@ -343,6 +353,8 @@ def main() -> int:
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--ours", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.task == "sample":
+        return sampled(chosen)
     if chosen.ours:
         print(f"RESULT {json.dumps(ours(chosen))}")
         return 0

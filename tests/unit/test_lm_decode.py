@@ -11,7 +11,8 @@ from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from heedful.errors import InvalidInput
 from heedful.lm.chat import answers_ids, prompt_ids, prompts_ids
-from heedful.lm.decode import Sampler, choose
+from heedful.lm.continuous import choose
+from heedful.lm.decode import Sampler
 from heedful.lm.heads import CallFinder, ScalarHeads
 from heedful.lm.layout import Tree, pack
 from heedful.lm.load import Loaded

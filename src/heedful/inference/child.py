@@ -1,8 +1,8 @@
-"""The process that holds the weights: answers over a local socket, batching whatever waits together.
+"""The process that holds the weights: answers over a local socket, all who ask in one running batch.
 
 It is the only part of serving that imports torch. One thread computes; the event loop only takes requests in
-and hands answers out. A batch holds requests of one model and one temperature; the next batch starts as soon
-as the last one is done, so that under load batches fill by themselves and at rest nobody waits.
+and hands answers out. Between two tokens requests join the batch of their model, and leave it when they are
+done: nobody waits for another's answer to end. Models take turns, a token each.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import queue
+import threading
 from collections import OrderedDict
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,49 +36,87 @@ class Waiting:
     max_tokens: int | None
     seed: int
     done: asyncio.Future[list[dict[str, Any]]]
+    top_p: float = 1.0
+    stop: Sequence[str] = ()
+
+
+class Engine:
+    """One model, and the batch that all who ask for it share."""
+
+    def __init__(self, directory: str) -> None:
+        from heedful.lm.decode import Sampler
+        from heedful.lm.load import load
+
+        self._sampler = Sampler(load(directory), rows=LARGEST_BATCH)
+        self._batch = self._sampler.batch()
+        self._asked: dict[int, tuple[Waiting, list[Any]]] = {}  # by the request: its rows
+        self._of: dict[int, Waiting] = {}  # by the row: its request
 
     @property
-    def kind(self) -> tuple[str, float, int | None]:
-        return (self.model, self.temperature, self.max_tokens)
+    def busy(self) -> bool:
+        return bool(self._asked)
+
+    def take(self, one: Waiting) -> None:
+        """Its answers join those that are under way; raises when it cannot be answered."""
+        rows = self._sampler.rows(
+            [one.messages] * one.n,
+            temperature=one.temperature,
+            top_p=one.top_p,
+            max_tokens=one.max_tokens,
+            seed=[(one.seed + copy) % 2**63 for copy in range(one.n)],
+            stop=one.stop,
+        )
+        self._asked[id(one)] = (one, [row for (row,) in rows])
+        for (row,) in rows:
+            self._of[id(row)] = one
+            self._batch.add(row)
+
+    def drop(self, one: Waiting) -> None:
+        """Nobody waits for it any more."""
+        _, rows = self._asked.pop(id(one), (one, []))
+        for row in rows:
+            if self._of.pop(id(row), None) is not None and row.finish is None:
+                self._batch.drop(row)
+
+    def step(self) -> list[tuple[Waiting, list[dict[str, Any]]]]:
+        """One more token for all; those whose answers are all there."""
+        done = []
+        # Two answers to one request may end with the same token.
+        for one in {id(one): one for one in (self._of.pop(id(row)) for row in self._batch.step())}.values():
+            _, rows = self._asked[id(one)]
+            if all(row.finish is not None for row in rows):
+                del self._asked[id(one)]
+                done.append((one, [_wire(self._sampler.said(row)) for row in rows]))
+        return done
+
+    def fail(self) -> list[Waiting]:
+        """After a step that broke: an empty batch, and those who were in it."""
+        lost = [one for one, _ in self._asked.values()]
+        self._asked, self._of, self._batch = {}, {}, self._sampler.batch()
+        return lost
 
 
-class Models:
-    """Samplers by directory, the least recently used one dropped first."""
+class Engines:
+    """Engines by directory; of those at rest the least recently used one is dropped first."""
 
     def __init__(self) -> None:
-        self._loaded: OrderedDict[str, Any] = OrderedDict()
+        self._loaded: OrderedDict[str, Engine] = OrderedDict()
 
-    def get(self, directory: str) -> Any:
+    def get(self, directory: str) -> Engine:
         if directory not in self._loaded:
-            from heedful.lm.decode import Sampler
-            from heedful.lm.load import load
-
-            self._loaded[directory] = Sampler(load(directory))
-            while len(self._loaded) > MODELS_KEPT:
-                self._loaded.popitem(last=False)
+            self._loaded[directory] = Engine(directory)
+            idle = [name for name, engine in self._loaded.items() if not engine.busy and name != directory]
+            for name in idle[: max(0, len(self._loaded) - MODELS_KEPT)]:
+                del self._loaded[name]
         self._loaded.move_to_end(directory)
         return self._loaded[directory]
 
+    def drop(self, one: Waiting) -> None:
+        if one.model in self._loaded:
+            self._loaded[one.model].drop(one)
 
-def sample(models: Models, batch: Sequence[Waiting]) -> list[list[dict[str, Any]]]:
-    """One pass of the model over a batch; runs on the computing thread."""
-    first = batch[0]
-    sampler = models.get(first.model)
-    seeds = [(one.seed + copy) % 2**63 for one in batch for copy in range(one.n)]
-    prompts = [one.messages for one in batch for _ in range(one.n)]
-    flat = sampler.sample(prompts, 1, temperature=first.temperature, max_tokens=first.max_tokens, seed=seeds)
-    answers = iter(flat)
-    return [[_wire(next(answers)[0]) for _ in range(one.n)] for one in batch]
-
-
-def answered(models: Models, batch: Sequence[Waiting]) -> list[list[dict[str, Any]] | Exception]:
-    """What each request gets: one that cannot be answered does not take its neighbours along."""
-    try:
-        return list(sample(models, batch))
-    except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
-        if len(batch) == 1:
-            return [error]
-        return [answered(models, [one])[0] for one in batch]
+    def busy(self) -> list[Engine]:
+        return [engine for engine in self._loaded.values() if engine.busy]
 
 
 def _wire(sample: Any) -> dict[str, Any]:
@@ -89,81 +128,109 @@ def _wire(sample: Any) -> dict[str, Any]:
     }
 
 
-class Batcher:
-    """Collects what waits, computes it, answers it; one batch at a time."""
+class Desk:
+    """The computing thread, and what the event loop tells it."""
 
     def __init__(self) -> None:
-        self._waiting: list[Waiting] = []
-        self._news = asyncio.Event()
-        self._models = Models()
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="compute")
+        self._loop = asyncio.get_running_loop()
+        self._orders: queue.SimpleQueue[Callable[[Engines], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._compute, name="compute", daemon=True)
+        self._thread.start()
 
-    def put(self, one: Waiting) -> None:
-        self._waiting.append(one)
-        self._news.set()
+    async def answers(self, one: Waiting) -> list[dict[str, Any]]:
+        """Whoever gives up waiting is not computed for."""
+        self._orders.put(lambda engines: self._take(engines, one))
+        try:
+            return await one.done
+        except asyncio.CancelledError:
+            self._orders.put(lambda engines: engines.drop(one))
+            raise
 
     async def prepare(self, model: str) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._models.get, model)
+        ready: asyncio.Future[None] = self._loop.create_future()
 
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
+        def load(engines: Engines) -> None:
+            try:
+                engines.get(model)
+            except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+                self._tell(ready, error)
+            else:
+                self._tell(ready, None)
+
+        self._orders.put(load)
+        await ready
+
+    def close(self) -> None:
+        self._orders.put(None)
+
+    # -- on the thread -----------------------------------------------------------------------------------
+
+    def _compute(self) -> None:
+        engines = Engines()
         while True:
-            await self._news.wait()
-            batch = self._next()
-            if not batch:
-                self._news.clear()
-                continue
-            answers = await loop.run_in_executor(self._thread, answered, self._models, batch)
-            for one, answer in zip(batch, answers, strict=True):
-                if one.done.done():
-                    continue
-                if isinstance(answer, Exception):
-                    one.done.set_exception(answer)
-                else:
-                    one.done.set_result(answer)
+            busy = engines.busy()
+            while not busy or not self._orders.empty():
+                order = self._orders.get()
+                if order is None:
+                    return
+                order(engines)
+                busy = engines.busy()
+            for engine in busy:
+                self._step(engine)
 
-    def _next(self) -> list[Waiting]:
-        self._waiting = [one for one in self._waiting if not one.done.cancelled()]
-        if not self._waiting:
-            return []
-        kind, room = self._waiting[0].kind, LARGEST_BATCH
-        batch: list[Waiting] = []
-        for one in self._waiting:
-            if one.kind == kind and (one.n <= room or not batch):
-                batch.append(one)
-                room -= one.n
-        taken = set(map(id, batch))
-        self._waiting = [one for one in self._waiting if id(one) not in taken]
-        return batch
+    def _take(self, engines: Engines, one: Waiting) -> None:
+        if one.done.cancelled():
+            return
+        try:
+            engines.get(one.model).take(one)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            self._tell(one.done, error)
+
+    def _step(self, engine: Engine) -> None:
+        try:
+            for one, answers in engine.step():
+                self._tell(one.done, answers)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits is told
+            for one in engine.fail():
+                self._tell(one.done, error)
+
+    def _tell(self, waiting: asyncio.Future[Any], said: Any) -> None:
+        def settle() -> None:
+            if waiting.done():
+                return
+            if isinstance(said, Exception):
+                waiting.set_exception(said)
+            else:
+                waiting.set_result(said)
+
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits
+            self._loop.call_soon_threadsafe(settle)
 
 
 def build() -> web.Application:
-    batcher = Batcher()
+    desks: list[Desk] = []
 
     async def complete(request: web.Request) -> web.Response:
         asked = await request.json()
         done: asyncio.Future[list[dict[str, Any]]] = asyncio.get_running_loop().create_future()
-        batcher.put(Waiting(done=done, **asked))
         try:
-            return web.json_response({"answers": await done})
+            return web.json_response({"answers": await desks[0].answers(Waiting(done=done, **asked))})
         except InvalidInput as error:
-            return web.json_response({"error": str(error)}, status=InvalidInput.status)
+            return web.json_response({"error": str(error), "field": error.field}, status=InvalidInput.status)
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked is told
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
 
     async def prepare(request: web.Request) -> web.Response:
         try:
-            await batcher.prepare((await request.json())["model"])
+            await desks[0].prepare((await request.json())["model"])
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever asked is told
             return web.json_response({"error": f"{type(error).__name__}: {error}"}, status=500)
         return web.json_response({})
 
     async def lifespan(app: web.Application) -> Any:
-        task = asyncio.create_task(batcher.run())
+        desks.append(Desk())
         yield
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        desks.pop().close()
 
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_post("/complete", complete)
@@ -180,7 +247,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    # Who has given up waiting is not computed for: `handler_cancellation` takes them out of the queue.
+    # Who has given up waiting is not computed for: `handler_cancellation` takes them out.
     web.run_app(
         build(),
         path=arguments.socket,

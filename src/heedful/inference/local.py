@@ -58,6 +58,8 @@ class LocalInference:
             "temperature": 1.0 if sampling.temperature is None else sampling.temperature,
             "max_tokens": sampling.max_tokens,
             "seed": secrets.randbits(48) if sampling.seed is None else sampling.seed,
+            "top_p": 1.0 if sampling.top_p is None else sampling.top_p,
+            "stop": list(sampling.stop),
         }
         return chat.reply_of([_answer(raw) for raw in (await self._post("/complete", order))["answers"]])
 
@@ -100,7 +102,7 @@ class LocalInference:
                 async with session.post(f"http://child{path}", json=order) as response:
                     body: dict[str, Any] = await response.json(content_type=None)
                     if response.status == InvalidInput.status:
-                        raise InvalidInput(body["error"], field="messages")
+                        raise InvalidInput(body["error"], field=body.get("field") or "messages")
                     if response.status != 200:
                         raise Unavailable(f"the local engine failed: {body.get('error')}")
                     return body
