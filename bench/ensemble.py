@@ -49,6 +49,7 @@ from heedful.lm.load import save
 from heedful.lm.records import read_records, write_records
 from heedful.lm.tiny import make_tiny
 from heedful.rewards import fit
+from heedful.rewards.data import split
 from heedful.rewards.model import RewardModel
 from heedful.rewards.model import load as load_reward
 from heedful.simulation import gold
@@ -264,7 +265,7 @@ def trial(first: str, work: Path, seed: int, args: argparse.Namespace, *, end_on
         "unseen": (strangers, [texts[0] for texts in sampled(first, strangers, 1, seed + 2)]),
         "too_far": (familiar, [texts[0] for texts in sampled(run["model"], familiar, 1, seed + 3)]),
     }
-    pairs, _ = fit.split(read_records(work / name / "preferences.jsonl", "prompt"), 0.1)
+    pairs, _ = split(read_records(work / name / "preferences.jsonl", "prompt"), 0.1)
     lessons = [(pair["prompt"], pair[side]) for pair in pairs for side in ("chosen", "rejected")]
     known = states(model, [prompt for prompt, _ in lessons], [answer for _, answer in lessons])
     signals = densities(known) | {"spread of heads": heads(model, pairs, seed)}

@@ -150,8 +150,8 @@ def lessons(place: Path, task: str) -> tuple[Any, list[Lesson]]:
         return loaded.model, [kto.Thumbs(loaded, records, kto.KtoSpec(**asked))]
     reward = RewardModel(loaded, objectives=("quality", "safety"))
     torch.nn.init.normal_(reward.heads.end.weight)  # silent heads would teach the backbone nothing
-    compared = Compared(reward, records, fit.FitSpec(**asked), "cpu")
-    return reward, [compared, Flags(reward, records, "cpu")]
+    settings = fit.FitSpec(**asked)
+    return reward, [lesson(reward, records, settings, "cpu") for lesson in (Compared, Flags)]
 
 
 def gradients(place: Path, task: str, micro_tokens: int) -> tuple[list[torch.Tensor], int]:

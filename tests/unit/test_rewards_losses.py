@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.rewards.fit import split
-from heedful.rewards.losses import bradley_terry, centring, flagged
+from heedful.rewards.data import split
+from heedful.rewards.losses import bradley_terry, centring, flagged, plackett_luce
 from heedful.rewards.report import accuracy, calibration_error, flag_report, pair_report
 
 
@@ -79,3 +79,41 @@ def test_one_prompt_is_never_on_both_sides_of_the_split() -> None:
     assert held
     seen = {record["prompt"][0]["content"] for record in fit}
     assert not seen & {record["prompt"][0]["content"] for record in held}
+
+
+def test_ties_and_smoothing_by_hand() -> None:
+    odds = torch.tensor([math.log(3.0), math.log(3.0)])  # P(chosen) = 3/4
+    tied = bradley_terry(odds, torch.ones(2), ties_p=torch.tensor([0.0, 1.0]))
+    assert tied.item() == pytest.approx((-math.log(3 / 4) - (math.log(3 / 4) + math.log(1 / 4)) / 2) / 2)
+    smooth = bradley_terry(odds, torch.ones(2), smoothing=0.1)
+    assert smooth.item() == pytest.approx(-0.9 * math.log(3 / 4) - 0.1 * math.log(1 / 4))
+    noisy = bradley_terry(odds, torch.ones(2), noise=0.2, ties_p=torch.ones(2))
+    seen = [0.2 + 0.6 * share for share in (3 / 4, 1 / 4)]
+    assert noisy.item() == pytest.approx(-sum(map(math.log, seen)) / 2)
+
+
+def test_a_tie_draws_scores_together() -> None:
+    odds = torch.tensor([2.0], requires_grad=True)
+    bradley_terry(odds, torch.ones(1), ties_p=torch.ones(1)).backward()
+    assert odds.grad is not None
+    assert odds.grad.item() > 0
+
+
+def test_plackett_luce_by_hand() -> None:
+    scores = torch.tensor([1.0, 0.0, -1.0])
+    places, lists = torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.long)
+    e = math.e
+    first, second = e / (e + 1 + 1 / e), 1 / (1 + 1 / e)
+    loss = plackett_luce(scores, places, lists, torch.ones(1))
+    assert loss.item() == pytest.approx(-math.log(first) - math.log(second))
+    # Two in one place: each beats the third, and neither the other.
+    tied = plackett_luce(scores, torch.tensor([0, 0, 1]), lists, torch.ones(1))
+    assert tied.item() == pytest.approx(-math.log(e / (e + 1 / e)) - math.log(1 / (1 + 1 / e)))
+
+
+def test_a_list_of_two_is_a_pair() -> None:
+    scores = torch.tensor([0.3, -0.4, 1.0, 2.0])
+    weights = torch.tensor([1.0, 3.0])
+    lists = plackett_luce(scores, torch.tensor([0, 1, 0, 1]), torch.tensor([0, 0, 1, 1]), weights)
+    pairs = bradley_terry(scores[0::2] - scores[1::2], weights)
+    assert lists.item() == pytest.approx(pairs.item())

@@ -14,6 +14,7 @@ from heedful.errors import InvalidInput
 from heedful.lm.records import read_records
 
 Row = dict[str, Any]
+GROUPS = ("product", "segment", "language")  # for whom an answer was meant
 Messages = list[dict[str, str]]
 
 
@@ -23,8 +24,18 @@ def demonstrations(path: Path) -> list[Row]:
 
 
 def pairs(path: Path) -> list[Row]:
-    """{"prompt", "chosen", "rejected", "weight"}."""
-    return _each(path, _pair)
+    """{"prompt", "chosen", "rejected", "weight"}, decided ones only."""
+    return _each(path, _decided)
+
+
+def judgements(path: Path) -> list[Row]:
+    """As `pairs`, and what a row says of its `margin`, of a `tie`, and of whom the answers were meant for."""
+    return _each(path, lambda record: _pair(record) | _verdict(record) | _groups(record))
+
+
+def rankings(path: Path) -> list[Row]:
+    """{"prompt", "ranking", "weight"}: best first, each place a list of answers that are equally good."""
+    return _each(path, lambda record: _ranking(record) | _groups(record))
 
 
 def thumbs(path: Path) -> list[Row]:
@@ -65,6 +76,44 @@ def _pair(record: Mapping[str, Any]) -> Row:
             "has no `prompt`, and `chosen` and `rejected` share no conversation before their answers"
         )
     return {"prompt": one[:-1], "chosen": one[-1]["content"], "rejected": other[-1]["content"]}
+
+
+def _decided(record: Mapping[str, Any]) -> Row:
+    if record.get("tie"):
+        raise InvalidInput("is a tie: here only pairs teach of which one answer is better, leave it out")
+    return _pair(record)
+
+
+def _verdict(record: Mapping[str, Any]) -> Row:
+    tie, margin = (0 if record.get(name) is None else record[name] for name in ("tie", "margin"))
+    if not isinstance(tie, bool) and tie not in (0, 1):
+        raise InvalidInput(f"says tie={tie!r}: true or false")
+    if isinstance(margin, bool) or not isinstance(margin, int | float) or not 0 <= margin < float("inf"):
+        raise InvalidInput(f"has margin {margin!r}: a number from 0 up")
+    if tie and margin:
+        raise InvalidInput(f"is a tie with a margin of {margin}: of a tie neither answer is ahead")
+    return ({"tie": True} if tie else {}) | ({"margin": float(margin)} if margin else {})
+
+
+def _ranking(record: Mapping[str, Any]) -> Row:
+    given = _one(record, "ranking")
+    places = [[one] if isinstance(one, str) else one for one in given] if isinstance(given, list) else []
+    right = all(
+        isinstance(place, list) and place and all(isinstance(one, str) for one in place) for place in places
+    )
+    if len(places) < 2 or not right:
+        raise InvalidInput(
+            "has a `ranking` that is not a list of two or more places, best first: each a text or a list of texts"
+        )
+    return {"prompt": _messages(_one(record, "prompt"), "prompt"), "ranking": places}
+
+
+def _groups(record: Mapping[str, Any]) -> Row:
+    named = {name: record[name] for name in GROUPS if record.get(name) is not None}
+    for name, value in named.items():
+        if not isinstance(value, str) or not value:
+            raise InvalidInput(f"has {name} {value!r}: a text, or nothing")
+    return named
 
 
 def _thumb(record: Mapping[str, Any]) -> Row:

@@ -52,8 +52,12 @@ class ScalarHeads(nn.Module):
         super().__init__()
         self.call = nn.Linear(width, outputs)
         self.end = nn.Linear(width, outputs)
-        self.belief = nn.Parameter(torch.tensor(0.5))  # what a nat of likelihood of the call is worth
-        self.sense = nn.Parameter(torch.tensor(0.3))  # and one of the least likely token of the prose
+        self.belief = nn.Parameter(
+            torch.full((outputs,), 0.5)
+        )  # what a nat of likelihood of the call is worth
+        self.sense = nn.Parameter(
+            torch.full((outputs,), 0.3)
+        )  # and one of the least likely token of the prose
         for head in (self.call, self.end):
             nn.init.zeros_(head.weight)  # starts by saying nothing
             nn.init.zeros_(head.bias)

@@ -1,15 +1,16 @@
-"""Fit a reward model to pairs that people compared and to answers that they flagged.
+"""Fit a reward model to answers that people compared, ranked and flagged.
 
-A task: `run(spec, work, track)`. One backbone carries both objectives: pairs and flags take turns within a
-step. Data are split by prompt, not by pair: two pairs from one prompt on both sides would leak the answer.
+A task: `run(spec, work, track)`. One backbone carries all objectives: pairs, rankings and flags take turns
+within a step. Data are split by prompt, not by pair: two pairs from one prompt on both sides would leak the answer.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Sequence
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -20,17 +21,17 @@ from heedful.lm import columns, state
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
-from heedful.lm.logprobs import plain
 from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up
 from heedful.lm.optim import Stepper, freeze_embeddings
-from heedful.lm.records import key_of, read_records
-from heedful.rewards import doubt
-from heedful.rewards.lessons import Flags, Pairs
-from heedful.rewards.model import RewardModel, Scale
+from heedful.lm.records import key_of, read_records, write_records
+from heedful.rewards.calibration import cooled
+from heedful.rewards.data import Data, Rows, between, decided, implied, split
+from heedful.rewards.finding import doubt_of, leanings_of, odds, scale_of
+from heedful.rewards.lessons import Flags, Pairs, Rankings
+from heedful.rewards.model import RewardModel
 from heedful.rewards.report import flag_report, pair_report
 
-KNOWN = 4000  # prompts that a doubt is fitted to, at most
-PAIR, FLAG = ("prompt", "chosen", "rejected"), ("prompt", "answer", "violation")
+FLAG = ("prompt", "answer", "violation")
 
 
 class FitSpec(LoopSettings):
@@ -40,7 +41,12 @@ class FitSpec(LoopSettings):
     """Directory or hub name of the backbone; usually the policy whose answers were judged."""
 
     preferences: Path | None = None
-    """JSONL of {"prompt", "chosen", "rejected", "weight"}; nothing: no quality objective."""
+    """JSONL of {"prompt", "chosen", "rejected", "weight"}, perhaps with a "margin", a "tie", and the "product",
+    "segment" or "language" that the answers were meant for."""
+
+    rankings: Path | None = None
+    """JSONL of {"prompt", "ranking", "weight"}: answers, best first; a list in the list holds equally good ones.
+    With neither these nor preferences there is no quality objective."""
 
     safety: Path | None = None
     """JSONL of {"prompt", "answer", "violation", "weight"}; nothing: no safety objective."""
@@ -78,6 +84,12 @@ class FitSpec(LoopSettings):
     noise: float = Field(0.2, ge=0, lt=0.5)
     """Share of choices expected to be the wrong way round."""
 
+    smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of every choice that is given to the other side."""
+
+    members: int = Field(1, ge=1, le=64)
+    """Heads on the backbone, each fitted to its own draw of the data: scores are their mean, and have a spread."""
+
     call_weight: float = Field(0.5, ge=0)
     """Weight of the choice as seen by the call alone, for pairs whose calls differ."""
 
@@ -86,6 +98,12 @@ class FitSpec(LoopSettings):
 
     centre: float = Field(0.005, ge=0)
     """Weight of the term that keeps scores near zero."""
+
+    leanings: bool = True
+    """Let products, segments and languages that rows name have a taste of their own, where they clearly do."""
+
+    folds: int = Field(0, ge=0, le=20)
+    """Parts of the prompts for a cross-validation; each costs as much as the fit itself. 0: none."""
 
     held_out: float = Field(0.1, ge=0, lt=1)
     """Share of the prompts kept back for the report."""
@@ -98,66 +116,77 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Fit and save; returns {"reward", "report", "stopped"}."""
     settings = FitSpec.model_validate(spec)
     set_up(settings)
-    pairs = columns.pairs(settings.preferences) if settings.preferences else []
-    flags = read_records(settings.safety, *FLAG) if settings.safety else []
-    objectives = [name for name, data in (("quality", pairs), ("safety", flags)) if data]
+    data = _read(settings)
+    objectives = [
+        name for name, there in (("quality", data.pairs or data.rankings), ("safety", data.flags)) if there
+    ]
     if not objectives:
-        raise InvalidInput("nothing to fit: give preferences, safety labels or both", field="preferences")
+        raise InvalidInput("nothing to fit: give preferences, rankings or safety labels", field="preferences")
+    if settings.folds == 1:
+        raise InvalidInput("folds=1 leaves nothing to fit to: give 2 or more, or 0 for none", field="folds")
     loaded = load_model(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
-    reference = _reference(loaded, settings, pairs or flags)  # before the backbone changes
-    model = RewardModel(loaded, objectives=objectives, end_only=settings.end_only)
-    fit_pairs, held_pairs = _sides(pairs, settings.preferences_holdout, PAIR, settings.held_out)
-    fit_flags, held_flags = _sides(flags, settings.safety_holdout, FLAG, settings.held_out)
-    key = key_of(spec, settings.preferences, settings.safety)
-    stopped = _train(model, fit_pairs, fit_flags, settings, work, track, key)
-    report = _report(model, held_pairs, held_flags)
-    model.scale = _scale(model, reference)
-    model.doubt = _doubt(model, fit_pairs + fit_flags, held_pairs + held_flags)
+    reference = _reference(loaded, settings, data.all)  # before the backbone changes
+    model = RewardModel(loaded, objectives=objectives, end_only=settings.end_only, members=settings.members)
+    known, kept_back = _sides(data, settings)
+    key = key_of(spec, settings.preferences, settings.rankings, settings.safety)
+    stopped = _train(model, known, settings, work, track, key)
+    report = _report(model, kept_back.pairs, kept_back.flags)
+    model.leanings = leanings_of(model, known.pairs, reference) if settings.leanings else None
+    model.scale = scale_of(model, reference, kept_back.pairs)
+    model.doubt = doubt_of(model, known.all, kept_back.all)
+    if settings.folds and stopped == "done":
+        stopped, elsewhere = _cross_validated(spec, data, settings.folds, work / "folds" / key[:12], track)
+        report |= {"cross_validation": elsewhere}
     model.save(work / "reward", report=report)
     if stopped == "done":
         state.discard(work)
     return {"reward": str(work / "reward"), "report": report, "stopped": stopped}
 
 
-def _sides(
-    records: list[dict[str, Any]], holdout: Path | None, needed: Sequence[str], share: float
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def _read(settings: FitSpec) -> Data:
+    return Data(
+        columns.judgements(settings.preferences) if settings.preferences else [],
+        columns.rankings(settings.rankings) if settings.rankings else [],
+        read_records(settings.safety, *FLAG) if settings.safety else [],
+    )
+
+
+def _sides(data: Data, settings: FitSpec) -> tuple[Data, Data]:
     """What to fit on and what to report on: the caller's own hold-out, or a share of the prompts."""
-    return split(records, share) if holdout is None else (records, read_records(holdout, *needed))
+    known, kept_back = (
+        data.each(lambda rows, side=side: split(rows, settings.held_out)[side])  # type: ignore[misc]
+        for side in (0, 1)
+    )
+    if settings.preferences_holdout is not None:
+        known = replace(known, pairs=data.pairs)
+        kept_back = replace(kept_back, pairs=columns.judgements(settings.preferences_holdout))
+    if settings.safety_holdout is not None:
+        known = replace(known, flags=data.flags)
+        kept_back = replace(kept_back, flags=read_records(settings.safety_holdout, *FLAG))
+    return known, replace(kept_back, pairs=kept_back.pairs + implied(kept_back.rankings))
 
 
-def split(
-    records: Sequence[dict[str, Any]], held_out: float
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Records to fit on and records kept back, by a hash of the prompt: the same prompt, the same side."""
-    fit: list[dict[str, Any]] = []
-    held: list[dict[str, Any]] = []
-    for record in records:
-        digest = hashlib.sha256(json.dumps(record["prompt"], sort_keys=True).encode()).digest()
-        share = int.from_bytes(digest[:8], "big") / 2**64
-        (held if share < held_out else fit).append(record)
-    return fit, held
-
-
-def _train(
-    model: RewardModel,
-    pairs: list[dict[str, Any]],
-    flags: list[dict[str, Any]],
-    settings: FitSpec,
-    work: Path,
-    track: Track,
-    key: str,
-) -> Stopped:
-    """Every step takes one batch of pairs and its share of the flags."""
-    larger = pairs or flags
-    epochs = settings.epochs if pairs else settings.safety_epochs
-    steps = max(1, round(len(larger) * epochs / settings.batch))
-    courses = []
-    if pairs:
-        courses.append(Course(Pairs(model, pairs, settings, settings.device), settings.batch, "quality"))
-    if flags:
-        share = max(1, round(len(flags) * settings.safety_epochs / steps))
-        courses.append(Course(Flags(model, flags, settings.device), share, "safety"))
+def _train(model: RewardModel, data: Data, settings: FitSpec, work: Path, track: Track, key: str) -> Stopped:
+    """Every step takes one batch of the first lesson and its share of the others."""
+    lessons = [
+        (name, lesson, rows, epochs)
+        for name, lesson, rows, epochs in (
+            ("quality", Pairs, data.pairs, settings.epochs),
+            ("ranking", Rankings, data.rankings, settings.epochs),
+            ("safety", Flags, data.flags, settings.safety_epochs),
+        )
+        if rows
+    ]
+    _, _, first, epochs = lessons[0]
+    steps = max(1, round(len(first) * epochs / settings.batch))
+    courses = [
+        Course(
+            lesson(model, rows, settings, settings.device),
+            settings.batch if rows is first else max(1, round(len(rows) * epochs / steps)),
+            name,
+        )
+        for name, lesson, rows, epochs in lessons
+    ]
     if not settings.embeddings:
         freeze_embeddings(model.backbone)
     stepper = Stepper(
@@ -190,54 +219,64 @@ def _reference(
     return [prompts[place] for place in chosen], [samples[place][0].text for place in chosen]
 
 
-def _scale(model: RewardModel, reference: tuple[list[Any], list[str]]) -> Scale:
-    if "quality" not in model.objectives:
-        return Scale()
-    scores = model.score(*reference)
-    return Scale(
-        mean=float(scores["quality"].mean()),
-        action_mean=float(scores["quality_action"].mean()) if "quality_action" in scores else 0.0,
-        std=max(float(scores["quality"].std()), 1e-3),
-    )
-
-
-def _doubt(
-    model: RewardModel, known: list[dict[str, Any]], kept_back: list[dict[str, Any]]
-) -> doubt.Doubt | None:
-    """None where too little was kept back, or where the backbone does not tell likelihoods."""
-    prompts, answers = _said(kept_back)
-    if len(answers) < doubt.FEWEST or not plain(model.backbone):
-        return None
-    once = {json.dumps(record["prompt"], sort_keys=True): record for record in known}
-    seen = list(once.values())[:KNOWN]
-    states_ad = model.look([record["prompt"] for record in seen], [_texts(record)[0] for record in seen])
-    return doubt.fit(states_ad.prompt_ad, model.look(prompts, answers))
-
-
-def _said(records: list[dict[str, Any]]) -> tuple[list[Any], list[str]]:
-    """Every answer in them, with its prompt."""
-    rows = [(record["prompt"], text) for record in records for text in _texts(record)]
-    return [prompt for prompt, _ in rows], [text for _, text in rows]
-
-
-def _texts(record: dict[str, Any]) -> list[str]:
-    return [record[name] for name in ("chosen", "rejected", "answer") if name in record]
-
-
-def _report(
-    model: RewardModel, pairs: list[dict[str, Any]], flags: list[dict[str, Any]]
-) -> dict[str, dict[str, float]]:
-    """Figures on what was kept back; scores are still raw, so differences are log-odds."""
-    report: dict[str, dict[str, float]] = {}
+def _report(model: RewardModel, pairs: Rows, flags: Rows) -> dict[str, Any]:
+    """Figures on what was kept back, before the model has its scale."""
+    report: dict[str, Any] = {}
+    pairs = decided(pairs)
     if pairs:
-        prompts = [pair["prompt"] for pair in pairs]
-        sides = [[pair[side] for pair in pairs] for side in ("chosen", "rejected")]
-        better, worse = (model.score(prompts, side)["quality"] for side in sides)
-        lengths = [np.array([float(len(text)) for text in side]) for side in sides]
-        report["quality"] = pair_report(better - worse, *lengths)
+        chosen, rejected = (
+            np.array([float(len(pair[side])) for pair in pairs]) for side in ("chosen", "rejected")
+        )
+        report["quality"] = pair_report(cooled(odds(model, pairs)), chosen, rejected)
     if flags:
         scores = model.score([flag["prompt"] for flag in flags], [flag["answer"] for flag in flags])
         report["safety"] = flag_report(
             scores["violation"], np.array([float(flag["violation"]) for flag in flags])
         )
     return report
+
+
+def _cross_validated(
+    spec: dict[str, Any], data: Data, folds: int, work: Path, track: Track
+) -> tuple[Stopped, dict[str, Any]]:
+    """How models fitted to all folds but one judge that one: what this fit would do elsewhere."""
+    accuracies: list[float] = []
+    for fold in range(folds):
+        place = work / str(fold)
+        done = place / "reward" / "reward.json"
+        if not done.is_file():  # those of a run that was cut off are there
+            place.mkdir(parents=True, exist_ok=True)
+            asked = spec | _without(data, fold / folds, (fold + 1) / folds, place)
+            stopped: Stopped = run(asked, place, track)["stopped"]
+            if stopped != "done":
+                shutil.rmtree(place / "reward")
+                return stopped, {"folds": folds, "each": accuracies}
+        report = json.loads(done.read_text(encoding="utf-8"))["report"]
+        if "quality" not in report:
+            raise InvalidInput(
+                f"fold {fold + 1} of {folds} has no pairs to judge: give fewer folds", field="folds"
+            )
+        accuracies.append(report["quality"]["accuracy"])
+    return "done", {
+        "folds": folds,
+        "each": accuracies,
+        "accuracy": mean(accuracies),
+        "std": stdev(accuracies),
+    }
+
+
+def _without(data: Data, low: float, high: float, place: Path) -> dict[str, Any]:
+    """What to change in an order so that these prompts are only judged."""
+    held = data.each(lambda rows: between(rows, low, high))
+    kept = data.each(lambda rows: between(rows, 0.0, low) + between(rows, high, 1.0))
+    files = {
+        "preferences": kept.pairs,
+        "rankings": kept.rankings,
+        "safety": kept.flags,
+        "preferences_holdout": held.pairs + implied(held.rankings),
+        "safety_holdout": held.flags,
+    }
+    for name, rows in files.items():
+        write_records(place / f"{name}.jsonl", rows)
+    given = {name: str(place / f"{name}.jsonl") if rows else None for name, rows in files.items()}
+    return given | {"folds": 0, "leanings": False, "held_out": 0.0}

@@ -3,14 +3,17 @@
 `quality` is in standard deviations of the starting policy's own answers, so that "one better" means the
 same for every reward model and KL coefficients keep their meaning. `quality_action` is what the call at
 the opening adds to it; `violation` is a probability; `doubt` says how unlike everything it was fitted to
-an answer is (`rewards/doubt.py`).
+an answer is (`rewards/doubt.py`). Who says for which product, segment or language an answer is meant gets
+that group's own `quality`, where groups were found to differ (`rewards/leanings.py`). With several members
+(heads on the one backbone, each fitted to pairs drawn anew) a score is their mean, and `spread` says how far they
+are apart: of disagreement it tells something, of strange answers little, which is what `doubt` is for.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
+from scipy.special import expit
 from torch import Tensor, nn
 
 from heedful.errors import InvalidInput
@@ -28,10 +32,13 @@ from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, save
 from heedful.lm.load import load as load_model
 from heedful.rewards import doubt as doubts
+from heedful.rewards import leanings as leaning
 from heedful.rewards.doubt import Doubt, Look, joined
+from heedful.rewards.leanings import Leanings
 
 Scores = dict[str, NDArray[np.float64]]
-DOUBT = "doubt.safetensors"
+Columns = Mapping[str, Sequence[Any]]  # by name, what else is known of each answer
+DOUBT, LEANINGS = "doubt.safetensors", "leanings.safetensors"
 MOST_SHARED = 16  # answers that are read behind one reading of their prompt
 
 
@@ -42,11 +49,13 @@ class Scale:
     mean: float = 0.0
     action_mean: float = 0.0
     std: float = 1.0
+    zeros: tuple[float, ...] = ()  # by member: no comparison fixes where its scores begin
+    temperature: float = 1.0  # of the log-odds of a comparison, so that they are as sure as they are right
 
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """Raw outputs for a batch of answers, before scaling; one number per answer."""
+    """Raw outputs for a batch of answers, before scaling; am, one number per answer and member."""
 
     quality: Tensor | None
     action: Tensor | None
@@ -63,6 +72,7 @@ class RewardModel(nn.Module):
         objectives: Sequence[str],
         scale: Scale | None = None,
         end_only: bool = False,
+        members: int = 1,
     ) -> None:
         super().__init__()
         self.backbone = loaded.model
@@ -70,8 +80,10 @@ class RewardModel(nn.Module):
         self.objectives = tuple(objectives)
         self.scale = scale or Scale()
         self.end_only = end_only
+        self.members = members
         self.doubt: Doubt | None = None
-        self.heads = ScalarHeads(loaded.model.config.hidden_size, len(self.objectives)).to(
+        self.leanings: Leanings | None = None
+        self.heads = ScalarHeads(loaded.model.config.hidden_size, len(self.objectives) * members).to(
             loaded.model.device
         )
         self._calls = CallFinder(loaded.tokenizer)
@@ -95,37 +107,86 @@ class RewardModel(nn.Module):
         if self.end_only:
             return self._at_the_end(points.at_end)
         at_call, at_end = self.heads(points.at_call, points.at_end)
-        quality = action = violation = None
-        if "quality" in self.objectives:
-            place = self.objectives.index("quality")
-            action = at_call[:, place] + self.heads.belief * points.call_logp
-            quality = action + at_end[:, place] + self.heads.sense * points.worst_logp
-        if "safety" in self.objectives:
-            violation = at_end[:, self.objectives.index("safety")]
-        return Readings(quality, action, violation)
+        at_call = at_call + self.heads.belief * points.call_logp[:, None]
+        sense = self.heads.sense * points.worst_logp[:, None]
+        action = self._of("quality", at_call)
+        prose = self._of("quality", at_end + sense)
+        quality = None if action is None or prose is None else action + prose
+        return Readings(quality, action, self._of("safety", at_end))
 
     def _at_the_end(self, state_ad: Tensor) -> Readings:
         """As most reward models read: one look, behind the last token."""
         at_end = self.heads.end(state_ad.float())
-        found = {name: at_end[:, place] for place, name in enumerate(self.objectives)}
-        return Readings(found.get("quality"), None, found.get("safety"))
+        return Readings(self._of("quality", at_end), None, self._of("safety", at_end))
+
+    def _of(self, objective: str, outputs_ao: Tensor) -> Tensor | None:
+        """The outputs of one objective's members, am."""
+        if objective not in self.objectives:
+            return None
+        place = self.objectives.index(objective) * self.members
+        return outputs_ao[:, place : place + self.members]
 
     @torch.inference_mode()
     def score(
-        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
+        self,
+        prompts: Sequence[Sequence[Message]],
+        answers: Sequence[str],
+        *,
+        columns: Columns | None = None,
+        tokens: int = 8192,
     ) -> Scores:
         """One number per answer under each name; names of what was never fitted are absent."""
         out: Scores = {name: np.zeros(len(answers)) for name in self._names()}
+        leanings = None if columns is None else self.leanings
         for places, packed, calls_a in self._packed(prompts, answers, tokens):
-            if self.doubt is None:
+            if self.doubt is None and leanings is None:
                 readings = self.read(packed, calls_a)
             else:
                 points = read_points(self.backbone, packed, calls_a)
                 readings = self._at(points)
-                out["doubt"][places] = self.doubt.of(Look.at(points))
+                if self.doubt is not None:
+                    out["doubt"][places] = self.doubt.of(Look.at(points))
             for name, values in self._scaled(readings).items():
                 out[name][places] = values.double().cpu().numpy()
+            if columns is not None and leanings is not None:
+                mine = {name: [values[place] for place in places] for name, values in columns.items()}
+                out["quality"][places] += leanings.add(self._seen(points), mine) / self.scale.std
         return out
+
+    def preferred(self, gap_p: NDArray[np.float64]) -> NDArray[np.float64]:
+        """How likely people prefer the one answer to the other, by the difference of their `quality`."""
+        probability_p: NDArray[np.float64] = expit(gap_p * self.scale.std / self.scale.temperature)
+        return probability_p
+
+    @torch.inference_mode()
+    def each(
+        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
+    ) -> NDArray[np.float64]:
+        """What every member says of each answer's quality, raw, am."""
+        out = np.zeros((len(answers), self.members))
+        for places, packed, calls_a in self._packed(prompts, answers, tokens):
+            readings = self.read(packed, calls_a)
+            assert readings.quality is not None
+            out[places] = readings.quality.double().cpu().numpy()
+        return out
+
+    @torch.inference_mode()
+    def seen(
+        self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
+    ) -> NDArray[np.float64]:
+        """What a leaning looks at in each answer, in their order, af: all that the judge's own heads read."""
+        found: dict[int, NDArray[np.float64]] = {}
+        for places, packed, calls_a in self._packed(prompts, answers, tokens):
+            read_af = self._seen(read_points(self.backbone, packed, calls_a))
+            found |= dict(zip(places, read_af, strict=True))
+        return np.stack([found[place] for place in range(len(answers))])
+
+    def _seen(self, points: Points) -> NDArray[np.float64]:
+        parts = [points.at_end]
+        if not self.end_only:
+            parts += [points.at_call, points.call_logp[:, None], points.worst_logp[:, None]]
+        read_af: NDArray[np.float64] = torch.cat([part.float() for part in parts], 1).double().cpu().numpy()
+        return read_af
 
     @torch.inference_mode()
     def look(
@@ -159,6 +220,7 @@ class RewardModel(nn.Module):
 
     def _names(self) -> list[str]:
         names = ["quality"] if self.end_only else ["quality", "quality_action"]
+        names += ["spread"] if self.members > 1 else []
         quality = names if "quality" in self.objectives else []
         violation = ["violation"] if "safety" in self.objectives else []
         return quality + violation + ([] if self.doubt is None else ["doubt"])
@@ -166,11 +228,14 @@ class RewardModel(nn.Module):
     def _scaled(self, readings: Readings) -> dict[str, Tensor]:
         scaled: dict[str, Tensor] = {}
         if readings.quality is not None:
-            scaled["quality"] = (readings.quality - self.scale.mean) / self.scale.std
+            scaled["quality"] = (readings.quality.mean(1) - self.scale.mean) / self.scale.std
+            if self.members > 1:
+                zeros_m = readings.quality.new_tensor(self.scale.zeros or [0.0] * self.members)
+                scaled["spread"] = (readings.quality - zeros_m).std(1) / self.scale.std
         if readings.action is not None:
-            scaled["quality_action"] = (readings.action - self.scale.action_mean) / self.scale.std
+            scaled["quality_action"] = (readings.action.mean(1) - self.scale.action_mean) / self.scale.std
         if readings.violation is not None:
-            scaled["violation"] = readings.violation.sigmoid()
+            scaled["violation"] = readings.violation.mean(1).sigmoid()
         return scaled
 
     def save(self, directory: Path, *, report: Mapping[str, Any]) -> None:
@@ -178,12 +243,15 @@ class RewardModel(nn.Module):
         save_file(self.heads.state_dict(), directory / "heads.safetensors")
         if self.doubt is not None:
             self.doubt.save(directory / DOUBT)
-        scale = {"mean": self.scale.mean, "action_mean": self.scale.action_mean, "std": self.scale.std}
+        if self.leanings is not None:
+            self.leanings.save(directory / LEANINGS)
         card = {
             "objectives": self.objectives,
             "end_only": self.end_only,
-            "scale": scale,
+            "members": self.members,
+            "scale": asdict(self.scale),
             "doubt": None if self.doubt is None else self.doubt.card(),
+            "leanings": None if self.leanings is None else self.leanings.card(),
             "report": report,
         }
         (directory / "reward.json").write_text(json.dumps(card, indent=2, sort_keys=True), encoding="utf-8")
@@ -216,10 +284,13 @@ def load(directory: str | Path, *, device: str = "cpu") -> RewardModel:
     model = RewardModel(
         loaded,
         objectives=card["objectives"],
-        scale=Scale(**card["scale"]),
+        scale=Scale(**card["scale"] | {"zeros": tuple(card["scale"].get("zeros", ()))}),
         end_only=card.get("end_only", False),
+        members=card.get("members", 1),
     )
     model.heads.load_state_dict(load_file(root / "heads.safetensors", device=device))
     if card.get("doubt"):
         model.doubt = doubts.load(root / DOUBT)
+    if card.get("leanings"):
+        model.leanings = leaning.load(root / LEANINGS)
     return model.eval()

@@ -1,0 +1,83 @@
+"""What is found out about a judge once its weights stand: its scale, its certainty, its leanings, its doubt."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from heedful.lm.columns import GROUPS
+from heedful.lm.logprobs import plain
+from heedful.rewards import doubt, leanings
+from heedful.rewards.calibration import temperature
+from heedful.rewards.data import Rows, decided, said, texts
+from heedful.rewards.model import RewardModel, Scale
+
+KNOWN = 4000  # prompts that a doubt is fitted to, at most
+Answers = tuple[list[Any], list[str]]  # prompts, and an answer to each
+
+
+def odds(model: RewardModel, pairs: Rows) -> NDArray[np.float64]:
+    """That the chosen answer of each pair is better, in log-odds; before the model has its scale."""
+    prompts = [pair["prompt"] for pair in pairs]
+    better, worse = (
+        model.score(prompts, [pair[side] for pair in pairs])["quality"] for side in ("chosen", "rejected")
+    )
+    return better - worse
+
+
+def scale_of(model: RewardModel, reference: Answers, kept_back: Rows) -> Scale:
+    """By answers of the starting policy, and by pairs that were kept back."""
+    if "quality" not in model.objectives:
+        return Scale()
+    scores = model.score(*reference)
+    return Scale(
+        mean=float(scores["quality"].mean()),
+        action_mean=float(scores["quality_action"].mean()) if "quality_action" in scores else 0.0,
+        std=max(float(scores["quality"].std()), 1e-3),
+        zeros=tuple(model.each(*reference).mean(0).tolist()),
+        temperature=temperature(odds(model, decided(kept_back))),
+    )
+
+
+def leanings_of(model: RewardModel, pairs: Rows, reference: Answers) -> leanings.Leanings | None:
+    """Of the groups that the pairs name; None where there are none, or where they do not differ."""
+    pairs = decided(pairs)
+    places_of: dict[tuple[str, str], list[int]] = {}
+    for place, pair in enumerate(pairs):
+        for field in GROUPS:
+            if field in pair:
+                places_of.setdefault((field, pair[field]), []).append(place)
+    if not places_of:
+        return None
+    prompts = [pair["prompt"] for pair in pairs]
+    chosen_pf, rejected_pf = (
+        model.seen(prompts, [pair[side] for pair in pairs]) for side in ("chosen", "rejected")
+    )
+    odds_p = odds(model, pairs)
+    weights_p = np.array([float(pair.get("weight", 1.0)) for pair in pairs])
+    keys = [json.dumps(prompt, sort_keys=True) for prompt in prompts]
+    groups = {
+        key: leanings.Group(
+            (chosen_pf - rejected_pf)[places],
+            odds_p[places],
+            weights_p[places],
+            [keys[place] for place in places],
+        )
+        for key, places in places_of.items()
+    }
+    found = leanings.fit(groups, model.seen(*reference).mean(0))
+    return found if found.of else None
+
+
+def doubt_of(model: RewardModel, known: Rows, kept_back: Rows) -> doubt.Doubt | None:
+    """None where too little was kept back, or where the backbone does not tell likelihoods."""
+    prompts, answers = said(kept_back)
+    if len(answers) < doubt.FEWEST or not plain(model.backbone):
+        return None
+    once = {json.dumps(record["prompt"], sort_keys=True): record for record in known}
+    seen = list(once.values())[:KNOWN]
+    states_ad = model.look([record["prompt"] for record in seen], [texts(record)[0] for record in seen])
+    return doubt.fit(states_ad.prompt_ad, model.look(prompts, answers))
