@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,10 @@ def test_a_reward_model_is_a_part(tmp_path: Path) -> None:
         mixed(parts[1], {"source": {"model": "judge"}, "objective": "violation"}, folder=tmp_path).score(
             prompts, ["a", "b", "c"], {"first": [1.0] * 3}
         )
+
+
+def test_the_page_shows_a_mixture_that_is_read() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "programmatic-rewards.md").read_text()
+    (shown,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    settings = MixtureSettings.model_validate(yaml.safe_load(shown))
+    assert [part.name for part in settings.parts] == ["liked", "tests", "right", "brief", "hints", "value"]

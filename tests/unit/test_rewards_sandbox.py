@@ -267,6 +267,18 @@ print(os.getuid(), status["CapEff"], status["CapPrm"], status["NoNewPrivs"])
     assert python(code, walled).output == "1000 0000000000000000 0000000000000000 1\n"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="we are not root")
+def test_root_is_not_root_within_walls(walled: SandboxSettings, tmp_path: Path) -> None:
+    file = tmp_path / "private"
+    file.write_text("hush")
+    file.chmod(0o600)
+    code = f"""
+try: print(open({str(file)!r}).read())
+except OSError as error: print(error.errno)
+"""
+    assert python(code, walled.model_copy(update={"readable": (file,)})).output == "13\n"
+
+
 def test_its_folder_holds_no_more_than_it_may(walled: SandboxSettings) -> None:
     code = """
 try:

@@ -183,23 +183,21 @@ class Mixture:
         told = {key: judge.score(prompts, answers, columns) for key, judge in self._judges.items()}
         own = {part.name: _numbers(part, told[_key(part)]) for part in self._parts}
         good = [part for part in self._parts if part.objective == "quality"]
-        weight_pa = np.array([part.weight * ~np.isnan(own[part.name]) for part in good])
         scales = [self._scale(part, own[part.name], prompts) for part in good]
+        quality_pa = [scale.of(own[part.name]) for part, scale in zip(good, scales, strict=True)]
+        weight_pa = np.array([part.weight * ~np.isnan(own[part.name]) for part in good])
         mixed = {
-            "quality": _mean(
-                [scale.of(own[part.name]) for part, scale in zip(good, scales, strict=True)], weight_pa
-            )
-            - sum(part.price * part.broken(own[part.name]) for part in self._parts if part.price is not None),
+            "quality": _mean(quality_pa, weight_pa) - _paid(self._parts, own),
             "violation": _worst(self._parts, own),
             "unscored": (weight_pa.sum(0) == 0).astype(np.float64),
         }
-        actions = [told[_key(part)].get("quality_action") for part in good]
-        if any(action is not None for action in actions):
-            scaled = [
-                np.zeros(len(answers)) if action is None else action * scale.slope
-                for action, scale in zip(actions, scales, strict=True)
+        if any("quality_action" in told[_key(part)] for part in good):
+            none = np.zeros(len(answers))
+            action_pa = [
+                told[_key(part)].get("quality_action", none) * scale.slope
+                for part, scale in zip(good, scales, strict=True)
             ]
-            mixed["quality_action"] = _mean(scaled, weight_pa)
+            mixed["quality_action"] = _mean(action_pa, weight_pa)
         return own | mixed
 
     def _scale(self, part: Part, values: Floats, prompts: Sequence[Any]) -> Scale:
@@ -216,26 +214,18 @@ class Mixture:
         rows = read_records(file, "prompt", "answer")
         names = sorted({name for row in rows for name in row} - {"prompt", "answer"})
         columns = {name: [row.get(name) for row in rows] for name in names}
-        asked = [row["prompt"] for row in rows], [row["answer"] for row in rows], columns
-        told: dict[str, Mapping[str, Floats]] = {}
-        scales = {}
-        for part in self._parts:
-            if part.normalise == "reference":
-                if _key(part) not in told:
-                    told[_key(part)] = self._judges[_key(part)].score(*asked)
-                values = _numbers(part, told[_key(part)])
-                known = values[~np.isnan(values)]
-                if len(known) < 2 or known.std() < EVEN:
-                    raise InvalidInput(
-                        f"part {part.name}: {len(known)} answers of {file} have a number and all the same: "
-                        "give answers that differ, or another `normalise`"
-                    )
-                scales[part.name] = Scale(float(known.mean()), 1.0 / float(known.std()))
-        return scales
+        relative = [part for part in self._parts if part.normalise == "reference"]
+        told = {
+            key: self._judges[key].score(
+                [row["prompt"] for row in rows], [row["answer"] for row in rows], columns
+            )
+            for key in dict.fromkeys(map(_key, relative))
+        }
+        return {part.name: _over_all(part, _numbers(part, told[_key(part)]), file) for part in relative}
 
 
 class Model:
-    """A reward model as a judge; what it does not know, it does not say by NaN."""
+    """A reward model as a judge. What is no number there is an error: it knows something about every answer."""
 
     def __init__(self, directory: Path, device: str) -> None:
         from heedful.rewards import model
@@ -306,6 +296,15 @@ def _mean(values: Sequence[Floats], weight_pa: Floats) -> Floats:
     return mean
 
 
+def _paid(parts: Sequence[Part], own: Mapping[str, Floats]) -> Floats:
+    """What each answer loses for the bounds that it breaks and that have a price."""
+    paid = np.zeros_like(own[parts[0].name])
+    for part in parts:
+        if part.price is not None:
+            paid += part.price * part.broken(own[part.name])
+    return paid
+
+
 def _worst(parts: Sequence[Part], own: Mapping[str, Floats]) -> Floats:
     """The likeliest violation of an answer; one that breaks a bound without a price is one for certain."""
     said = [np.nan_to_num(own[part.name]) for part in parts if part.objective == "violation"]
@@ -326,6 +325,16 @@ def _within_groups(values: Floats, prompts: Sequence[Any]) -> Scale:
         if known.size and known.std() > EVEN:
             shift[places], slope[places] = known.mean(), 1.0 / known.std()
     return Scale(shift, slope)
+
+
+def _over_all(part: Part, values: Floats, file: Path) -> Scale:
+    known = values[~np.isnan(values)]
+    if len(known) < 2 or known.std() < EVEN:
+        raise InvalidInput(
+            f"part {part.name}: {len(known)} answers of {file} have a number and all the same: "
+            "give answers that differ, or another `normalise`"
+        )
+    return Scale(float(known.mean()), 1.0 / float(known.std()))
 
 
 def _told(error: Any) -> str:
