@@ -467,6 +467,14 @@ def test_code_passes_its_tests(limits: SandboxSettings, tmp_path: Path) -> None:
     assert checked(check, own, *answers, folder=tmp_path) == [1, 0.5, 0, 0, 0, 0, 0]
 
 
+def test_tests_without_pytest_are_refused_before_any_answer(
+    limits: SandboxSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(Misconfigured, match="needs pytest"):
+        judge_of(ExamCheck(check="tests", file=Path("exam.py")), Path(), limits)
+
+
 def test_code_that_never_ends_passes_nothing(limits: SandboxSettings, tmp_path: Path) -> None:
     (tmp_path / "exam.py").write_text(EXAM)
     check = ExamCheck(check="tests", file=Path("exam.py"))

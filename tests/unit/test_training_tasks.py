@@ -181,6 +181,7 @@ def test_a_reward_of_the_call_leaves_the_prose_alone(first: Path, rewards: str, 
     assert abs(share(out["model"], "yes") - share(first / "model", "yes")) < 0.2
 
 
+@pytest.mark.slow
 def test_what_a_mixture_of_programs_rewards_becomes_more_frequent(first: Path, tmp_path: Path) -> None:
     """A function that reads a column, a check with a bound, and a command, each in its own walls."""
     folder = tmp_path / "path"

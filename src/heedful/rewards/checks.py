@@ -6,6 +6,7 @@ What only looks at the text is done here. What reads or runs code of an answer i
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import sys
@@ -159,6 +160,8 @@ def judge_of(check: AnyCheck, folder: Path, limits: SandboxSettings) -> TextJudg
             ruff = ("ruff", "check", "--isolated", "--no-cache", "--quiet", *rules, "-")
             return CodeJudge(ruff, _clean, (check.sandbox or limits).beside(folder))
         case ExamCheck():
+            if importlib.util.find_spec("pytest") is None:  # or every answer would fail
+                raise Misconfigured("the check `tests` needs pytest: pip install pytest")
             tests = _text(folder / check.file)
             own = (check.sandbox or limits).beside(folder)
             own = own.model_copy(update={"readable": (*own.readable, EXAM)})
