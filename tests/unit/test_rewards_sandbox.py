@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,12 +51,15 @@ def walled(request: pytest.FixtureRequest) -> SandboxSettings:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left() -> Iterator[None]:
+def nothing_is_left(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """No process, and no folder."""
-    folders = set(Path("/tmp").glob("heedful-*"))
+    folders = tmp_path_factory.mktemp("folders")
+    monkeypatch.setattr(tempfile, "tempdir", str(folders))
     yield
     assert marked() == []
-    assert set(Path("/tmp").glob("heedful-*")) <= folders
+    assert list(folders.iterdir()) == []
 
 
 def marked() -> list[str]:

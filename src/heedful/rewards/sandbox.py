@@ -105,7 +105,7 @@ def run(command: Sequence[str], text: str, limits: SandboxSettings) -> Ended:
     told, tells = os.pipe()
     with (
         os.fdopen(told, "rb") as report,
-        tempfile.TemporaryDirectory(prefix="heedful-", ignore_cleanup_errors=True) as folder,
+        tempfile.TemporaryDirectory(prefix="heedful-cell-", ignore_cleanup_errors=True) as folder,
         _unnamed(text) as given,
         _unnamed() as output,
         _unnamed() as complaint,
