@@ -20,6 +20,7 @@ from heedful.lm.load import Loaded, save
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.tiny import make_tokenizer
 from heedful.rewards.losses import bradley_terry, centring
+from heedful.rewards.programs import load
 from heedful.training.losses import direct_preference, from_thumbs, nll
 
 ROWS = [
@@ -208,3 +209,23 @@ def test_the_library_loads_what_we_save(tmp_path: Path) -> None:
         args=trl.SFTConfig(**options(tmp_path)),
         train_dataset=datasets.Dataset.from_list([{"text": "it broke"}] * 4),
     ).train()
+
+
+# -- their reward functions ----------------------------------------------------------------------------------
+
+
+def test_their_reward_functions_work_as_they_are() -> None:
+    """A format in messages, and a length in tokens made by a factory, each as TRL's trainer would call it."""
+    from trl import rewards
+
+    answers = ["<think>\nso\n</think>\n4", "4"]
+    scores = load("trl.rewards:think_format_reward").score(
+        [[{"role": "user", "content": "2+2?"}]] * 2, answers
+    )
+    messages = [[{"role": "assistant", "content": answer}] for answer in answers]
+    assert scores["quality"].tolist() == rewards.think_format_reward(messages) == [1.0, 0.0]
+
+    rewards.too_long = rewards.get_soft_overlong_punishment(max_completion_len=100, soft_punish_cache=20)
+    ids = [[1] * 90, [1] * 10]
+    found = load("trl.rewards:too_long").score(["2+2?"] * 2, answers, {"completion_ids": ids})
+    assert found["quality"].tolist() == rewards.too_long(ids) == [-0.5, 0.0]

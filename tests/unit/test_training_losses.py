@@ -82,6 +82,14 @@ def test_group_advantages_by_hand() -> None:
     assert advantages[1].tolist() == [0.0, 0.0]
 
 
+def test_an_answer_without_a_reward_counts_for_none_of_the_others() -> None:
+    """(0, -, 2) is (0, 2) with a 0 between; one alone has nobody to be measured against."""
+    nan = float("nan")
+    advantages = group_advantages(torch.tensor([[0.0, nan, 2.0], [nan, 3.0, nan], [nan, nan, nan]]))
+    assert advantages[0].tolist() == pytest.approx([-1.0, 0.0, 1.0], abs=1e-3)
+    assert advantages[1:].tolist() == [[0.0] * 3] * 2
+
+
 def test_the_call_is_credited_apart_from_the_prose() -> None:
     """Answer 0: a call of two, one word. Answer 1: a call of one."""
     packed = pack([Tree([1], [[2, 3, 4]]), Tree([1, 2], [[5]])])

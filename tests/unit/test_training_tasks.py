@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from heedful.errors import InvalidInput, Misconfigured
+from heedful.errors import InvalidInput, Misconfigured, TrainingFailed
 from heedful.lm.decode import Sampler
 from heedful.lm.load import load
 from heedful.lm.records import read_records, write_records
+from heedful.rewards.sandbox import trouble
 from heedful.training import grpo, sft
 
 SHAPE = {"width": 32, "layers": 2, "heads": 2, "positions": 48, "vocabulary": 320}
@@ -178,6 +179,71 @@ def test_a_reward_of_the_call_leaves_the_prose_alone(first: Path, rewards: str, 
     out = grpo.run(spec(first, f"{rewards}:split", brake=None, kl=0.05), tmp_path, silent)
     assert share(out["model"], "[a]") > share(first / "model", "[a]") + 0.2
     assert abs(share(out["model"], "yes") - share(first / "model", "yes")) < 0.2
+
+
+@pytest.mark.slow
+def test_what_a_mixture_of_programs_rewards_becomes_more_frequent(first: Path, tmp_path: Path) -> None:
+    """A function that reads a column, a check with a bound, and a command, each in its own walls."""
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "program_of_this_test.py").write_text(
+        "def liked(completions, likes, completion_ids, **columns):\n"
+        "    assert len(completion_ids) == len(completions)\n"
+        "    return [None if word is None else float(word in completion[0]['content'])\n"
+        "            for completion, word in zip(completions, likes)]\n"
+    )
+    likes = ["yes", "yes", "yes", None]
+    rows = [
+        {"prompt": prompt(question), "likes": like} for question, like in zip(QUESTIONS, likes, strict=True)
+    ]
+    write_records(tmp_path / "prompts.jsonl", rows)
+    (tmp_path / "mixture.yaml").write_text(
+        "parts:\n"
+        "  - {name: liked, source: {function: 'program_of_this_test:liked'}, weight: 2}\n"
+        "  - {name: ended, source: {check: pattern, pattern: '[.]$'}, weight: 0, at_least: 1}\n"
+        "  - {name: first, source: {command: [grep, -qF, '[a]'], score: exit}}\n"
+        f"sandbox: {{isolation: {'full' if trouble() is None else 'none'}}}\n"
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        order = spec(
+            first, "heedful.rewards.mixture:load", brake=None, kl=0.0, prompts=str(tmp_path / "prompts.jsonl")
+        )
+        out = grpo.run(order | {"reward_model": str(tmp_path / "mixture.yaml")}, tmp_path, silent)
+    curve = read_records(Path(out["curve"]))
+    assert share(out["model"], "yes") > share(first / "model", "yes") + 0.25
+    assert share(out["model"], "[a]") > share(first / "model", "[a]") + 0.1
+    assert out["reward_after"] > out["reward_before"] + 0.2
+    assert curve[-1]["reward/liked"] > curve[0]["reward/liked"]
+    assert {"reward/ended", "reward/first"} <= set(curve[0])
+    assert all(row["unscored"] == 0 for row in curve)  # the command has something to say about every answer
+
+
+def test_an_answer_without_a_reward_teaches_nothing(first: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "path"
+    folder.mkdir()
+    (folder / "half_of_this_test.py").write_text(
+        "def half(completions): return [1.0 if 'yes' in one[0]['content'] else None for one in completions]\n"
+        "def none(completions): return [None for one in completions]\n"
+    )
+    order = spec(first, "heedful.rewards.programs:load", iterations=1, truncated=0.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(folder)
+        out = grpo.run(order | {"reward_model": "half_of_this_test:half"}, tmp_path, silent)
+        with pytest.raises(TrainingFailed, match="nothing to say about any answer of iteration 0"):
+            grpo.run(order | {"reward_model": "half_of_this_test:none"}, tmp_path, silent)
+    curve = read_records(Path(out["curve"]))
+    assert [row["silent_groups"] for row in curve] == [1.0, 1.0]
+    assert 0.2 < curve[0]["unscored"] < 0.8
+    assert curve[0]["quality"] == 1.0
+    before = (first / "model" / "model.safetensors").read_bytes()
+    assert (Path(out["model"]) / "model.safetensors").read_bytes() == before
+
+
+def test_a_column_with_a_name_of_ours_is_refused(first: Path, tmp_path: Path) -> None:
+    write_records(tmp_path / "p.jsonl", [{"prompt": prompt("it broke"), "completions": 1}])
+    with pytest.raises(InvalidInput, match="'completions'"):
+        grpo.run(spec(first, "heedful.errors:x", prompts=str(tmp_path / "p.jsonl")), tmp_path, silent)
 
 
 def test_a_reward_that_is_not_there_is_told_plainly(first: Path, tmp_path: Path) -> None:

@@ -7,13 +7,14 @@ dislikes, or that breaks rules more often than before. What people think of it, 
 
 from __future__ import annotations
 
-import importlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
+
+from heedful.dotted import resolve
 
 
 class OfflineSpec(BaseModel):
@@ -61,8 +62,7 @@ def run(
     torch.set_num_threads(asked.threads)
     with asked.prompts.open() as file:
         prompts = [json.loads(line)["prompt"] for line in file][: asked.limit]
-    module, name = asked.reward.split(":")
-    judge = getattr(importlib.import_module(module), name)(asked.reward_model)
+    judge = resolve(asked.reward, "reward")(asked.reward_model)
     scores = {}
     for step, side in enumerate(("parent", "policy")):
         sampler = Sampler(load(str(getattr(asked, side))))

@@ -8,7 +8,7 @@ no labels at all), keeps the last weights within it, and leaves its whole curve 
 
 from __future__ import annotations
 
-import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from heedful.errors import InvalidInput, Misconfigured, TrainingFailed
+from heedful.dotted import resolve
+from heedful.errors import InvalidInput, TrainingFailed
 from heedful.lm.chat import prompts_ids
 from heedful.lm.decode import Sample, Sampler
 from heedful.lm.heads import CallFinder
@@ -33,10 +34,17 @@ from heedful.training.losses import clipped_policy_loss, group_advantages, kl_k3
 
 Track = Callable[[int, Mapping[str, float]], None]
 Floats = NDArray[np.float64]
+READ = ("quality", "quality_action", "violation", "unscored")  # what is optimised, of what a reward says
 
 
 class Reward(Protocol):
-    """Judges answers. `quality` is needed; `quality_action` and `violation` are used when they are there."""
+    """Judges answers. `quality` is needed; `quality_action` and `violation` are used when they are there.
+
+    Where `unscored` is not 0 it has nothing to say about the quality: that answer teaches nothing, and none is
+    measured against it. Means of other names are told with the figures; NaN there is nothing to say. One whose
+    `score` has a parameter `columns` is also given what the prompts' rows hold beside the prompt, each a list by
+    name, and the answers' tokens as `completion_ids`.
+    """
 
     def score(self, prompts: Sequence[Any], answers: Sequence[str]) -> Mapping[str, Floats]: ...
 
@@ -50,13 +58,14 @@ class GrpoSpec(BaseModel):
     """Directory or hub name of the policy to start from; also the reference that it is held to."""
 
     prompts: Path
-    """JSONL of {"prompt"}."""
+    """JSONL of {"prompt"}; what else a row holds, a reward is given that asks for `columns`."""
 
     reward: str = "heedful.rewards.model:load"
-    """Dotted path of a function that takes `reward_model` and returns a Reward."""
+    """Dotted path of a function that takes `reward_model` and returns a Reward; of programs mixed with models:
+    heedful.rewards.mixture:load."""
 
     reward_model: str
-    """What that function is given: usually the directory of a reward model."""
+    """What that function is given: usually the directory of a reward model, or a mixture's file."""
 
     iterations: int = Field(14, ge=1)
     """Rounds of sampling and updating."""
@@ -158,7 +167,14 @@ class Figures:
     tokens: float  # per answer
     truncated: float  # share of answers cut off
     silent_groups: float  # share of prompts whose answers all got the same reward
+    unscored: float  # share of answers about which the reward had nothing to say; not in the means above
     reward_length_correlation: float
+    told: dict[str, float]  # means of what else the reward said, by name
+
+    def row(self) -> dict[str, Any]:
+        """Flat, for people and plots."""
+        row = asdict(self)
+        return row | {f"reward/{name}": value for name, value in row.pop("told").items()}
 
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
@@ -170,13 +186,17 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         load(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
         for _ in range(2)
     )
-    prompts = [record["prompt"] for record in read_records(settings.prompts, "prompt")]
-    if not prompts:
+    rows = read_records(settings.prompts, "prompt")
+    if not rows:
         raise InvalidInput(f"{settings.prompts} holds no prompts", field="prompts")
-    reward = _resolve(settings.reward)(settings.reward_model)
-    curve, said, kept, stopped = _optimise(policy, reference, reward, prompts, settings, track)
+    if taken := sorted({"prompts", "completions", "completion_ids"} & {name for row in rows for name in row}):
+        raise InvalidInput(
+            f"{settings.prompts} has a column {taken[0]!r}, which rewards know as another thing"
+        )
+    reward: Reward = resolve(settings.reward, "reward")(settings.reward_model)
+    curve, said, kept, stopped = _optimise(policy, reference, reward, rows, settings, track)
     save(policy, work / "model")
-    write_records(work / "curve.jsonl", (asdict(figures) for figures in curve))
+    write_records(work / "curve.jsonl", (figures.row() for figures in curve))
     write_records(work / "answers.jsonl", said)
     return {
         "model": str(work / "model"),
@@ -196,7 +216,7 @@ def _optimise(
     policy: Loaded,
     reference: Loaded,
     reward: Reward,
-    prompts: list[Any],
+    rows: list[dict[str, Any]],
     settings: GrpoSpec,
     track: Track,
 ) -> tuple[list[Figures], list[dict[str, Any]], int, str]:
@@ -216,10 +236,10 @@ def _optimise(
     said: list[dict[str, Any]] = []
     kept, good = 0, _weights(policy)
     for iteration in range(settings.iterations + 1):  # the last round only looks
-        chosen = [prompts[i] for i in random.integers(len(prompts), size=settings.batch)]
+        chosen = [rows[i] for i in random.integers(len(rows), size=settings.batch)]
         seed = int(random.integers(2**31))
         answers = sampler.sample(
-            chosen,
+            [row["prompt"] for row in chosen],
             settings.group,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
@@ -228,11 +248,11 @@ def _optimise(
         experience, figures = _judge(iteration, policy, reference, reward, calls, chosen, answers, settings)
         curve.append(figures)
         said += [
-            {"iteration": iteration, "prompt": prompt, "answer": sample.text}
-            for prompt, group in zip(chosen, answers, strict=True)
+            {"iteration": iteration, "prompt": row["prompt"], "answer": sample.text}
+            for row, group in zip(chosen, answers, strict=True)
             for sample in group
         ]
-        track(iteration, asdict(figures) | {"iterations": float(settings.iterations)})
+        track(iteration, figures.row() | {"iterations": float(settings.iterations)})
         if settings.brake is not None and figures.kl > settings.brake:
             _restore(policy, good)
             return curve, said, kept, "brake"
@@ -249,24 +269,28 @@ def _judge(
     reference: Loaded,
     reward: Reward,
     finder: CallFinder,
-    prompts: list[Any],
+    rows: list[dict[str, Any]],
     answers: list[list[Sample]],
     settings: GrpoSpec,
 ) -> tuple[Experience, Figures]:
     """Score the answers and turn the scores into advantages per token."""
     flat = [sample for group in answers for sample in group]
-    repeated = [prompt for prompt, group in zip(prompts, answers, strict=True) for _ in group]
-    scores = reward.score(repeated, [sample.text for sample in flat])
+    scores = _scores(reward, [row for row, group in zip(rows, answers, strict=True) for _ in group], flat)
+    known = scores.get("unscored", np.zeros(len(flat))) == 0
+    if not known.any():
+        raise TrainingFailed(f"the reward had nothing to say about any answer of iteration {iteration}")
     cut = np.array([sample.finish_reason == "length" for sample in flat], dtype=np.float64)
     violation = scores.get("violation", np.zeros(len(flat)))
     total = scores["quality"] - settings.penalty * violation - settings.truncated * cut
-
+    if not np.isfinite(total[known]).all():
+        raise TrainingFailed(f"the reward of iteration {iteration} is no finite number for every answer")
+    prompts = [row["prompt"] for row in rows]
     trees = [
         Tree(prompt, [sample.token_ids for sample in group])
         for prompt, group in zip(prompts_ids(policy.tokenizer, prompts), answers, strict=True)
     ]
     calls = torch.tensor([finder.length(sample.token_ids) for sample in flat])
-    call, rest = _advantages(total, scores, settings)
+    call, rest = _advantages(total, known, scores, settings)
     experience = Experience([], [], [], [])
     done = 0
     for some in micro_batches([len(tree) for tree in trees], settings.micro_tokens):
@@ -282,16 +306,37 @@ def _judge(
     tokens = np.array([len(sample.token_ids) for sample in flat], dtype=np.float64)
     figures = Figures(
         iteration=iteration,
-        reward=float(total.mean()),
-        quality=float(scores["quality"].mean()),
+        reward=float(total[known].mean()),
+        quality=float(scores["quality"][known].mean()),
         violation=float(violation.mean()),
         kl=float(kl_k3(old_m, reference_m)) / len(flat),
         tokens=float(tokens.mean()),
         truncated=float(cut.mean()),
         silent_groups=float(np.mean([not bool(one.any()) for one in experience.advantages])),
-        reward_length_correlation=_correlation(total, tokens),
+        unscored=float(1 - known.mean()),
+        reward_length_correlation=_correlation(total[known], tokens[known]),
+        told={
+            name: float(np.nanmean(values))
+            for name, values in scores.items()
+            if name not in READ and not np.isnan(values).all()
+        },
     )
     return experience, figures
+
+
+def _scores(
+    reward: Reward, rows: Sequence[dict[str, Any]], samples: Sequence[Sample]
+) -> Mapping[str, Floats]:
+    """What the reward says about each answer; `rows` has one for each of them."""
+    prompts, answers = [row["prompt"] for row in rows], [sample.text for sample in samples]
+    if "columns" not in inspect.signature(reward.score).parameters:
+        return reward.score(prompts, answers)
+    names = sorted({name for row in rows for name in row} - {"prompt"})
+    columns: dict[str, list[Any]] = {name: [row.get(name) for row in rows] for name in names}
+    columns["completion_ids"] = [list(sample.token_ids) for sample in samples]
+    asked: Any = reward  # the protocol says when it takes columns
+    scores: Mapping[str, Floats] = asked.score(prompts, answers, columns=columns)
+    return scores
 
 
 def _likelihoods(
@@ -308,7 +353,9 @@ def _likelihoods(
     return old_m.clone(), reference_m.clone()
 
 
-def _advantages(total: Floats, scores: Mapping[str, Floats], settings: GrpoSpec) -> tuple[Tensor, Tensor]:
+def _advantages(
+    total: Floats, known: NDArray[np.bool_], scores: Mapping[str, Floats], settings: GrpoSpec
+) -> tuple[Tensor, Tensor]:
     """Advantages of each answer's call and of the rest of it.
 
     The call is credited with what it adds, the prose with what is left: or a rude answer that happens to
@@ -318,6 +365,7 @@ def _advantages(total: Floats, scores: Mapping[str, Floats], settings: GrpoSpec)
     rest = total if action is None else total - action
 
     def relative(values: Floats) -> Tensor:
+        values = np.where(known, values, np.nan)
         return group_advantages(torch.from_numpy(values).float().view(-1, settings.group)).flatten()
 
     advantages = relative(rest)
@@ -368,16 +416,3 @@ def _weights(loaded: Loaded) -> dict[str, Tensor]:
 
 def _restore(loaded: Loaded, weights: Mapping[str, Tensor]) -> None:
     loaded.model.load_state_dict(weights)
-
-
-def _resolve(path: str) -> Callable[[str], Reward]:
-    """The function behind "package.module:name"."""
-    module, found, name = path.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name) if found else None
-    except (ImportError, AttributeError) as error:
-        raise Misconfigured(f"no reward at {path!r}: {error}") from error
-    if not callable(function):
-        raise Misconfigured(f"{path!r} is not a function: write it as package.module:function")
-    result: Callable[[str], Reward] = function
-    return result

@@ -49,11 +49,11 @@ def group_advantages(rewards_pg: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     """Each answer against the others to the same prompt, in standard deviations of its group; pg.
 
     Shao et al. 2024, "DeepSeekMath", section 4.1.2. A group whose rewards are all equal teaches nothing
-    and gets zeros.
+    and gets zeros; so does an answer without a reward (NaN), which counts for none of the others.
     """
-    centred = rewards_pg - rewards_pg.mean(1, keepdim=True)
-    spread = rewards_pg.std(1, keepdim=True, unbiased=False)
-    return torch.where(spread > epsilon, centred / (spread + epsilon), torch.zeros_like(centred))
+    centred = rewards_pg - rewards_pg.nanmean(1, keepdim=True)
+    spread = centred.square().nanmean(1, keepdim=True).sqrt()
+    return torch.where(spread > epsilon, centred / (spread + epsilon), 0.0).nan_to_num()
 
 
 def split_credit(answer_a: Tensor, call_a: Tensor, calls_a: Tensor, packed: Packed) -> Tensor:
