@@ -25,6 +25,7 @@ from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up
 from heedful.lm.optim import Stepper, freeze_embeddings
 from heedful.lm.records import key_of, read_records
 from heedful.rewards import doubt
+from heedful.rewards.bounds import Bounds, verdict
 from heedful.rewards.lessons import Flags, Pairs
 from heedful.rewards.model import RewardModel, Scale
 from heedful.rewards.report import flag_report, pair_report
@@ -93,6 +94,9 @@ class FitSpec(LoopSettings):
     max_tokens: int = Field(64, ge=1)
     """Longest answer when `model` is asked for its own answers."""
 
+    bounds: Bounds = Bounds()
+    """What the report must show, or later stops refuse the model."""
+
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Fit and save; returns {"reward", "report", "stopped"}."""
@@ -110,7 +114,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     fit_flags, held_flags = _sides(flags, settings.safety_holdout, FLAG, settings.held_out)
     key = key_of(spec, settings.preferences, settings.safety)
     stopped = _train(model, fit_pairs, fit_flags, settings, work, track, key)
-    report = _report(model, held_pairs, held_flags)
+    report = _report(model, held_pairs, held_flags, settings.bounds)
     model.scale = _scale(model, reference)
     model.doubt = _doubt(model, fit_pairs + fit_flags, held_pairs + held_flags)
     model.save(work / "reward", report=report)
@@ -225,19 +229,20 @@ def _texts(record: dict[str, Any]) -> list[str]:
 
 
 def _report(
-    model: RewardModel, pairs: list[dict[str, Any]], flags: list[dict[str, Any]]
-) -> dict[str, dict[str, float]]:
-    """Figures on what was kept back; scores are still raw, so differences are log-odds."""
-    report: dict[str, dict[str, float]] = {}
+    model: RewardModel, pairs: list[dict[str, Any]], flags: list[dict[str, Any]], bounds: Bounds
+) -> dict[str, Any]:
+    """Figures on what was kept back, and whether they pass; scores are still raw, so differences are log-odds."""
+    report: dict[str, Any] = {}
     if pairs:
         prompts = [pair["prompt"] for pair in pairs]
         sides = [[pair[side] for pair in pairs] for side in ("chosen", "rejected")]
         better, worse = (model.score(prompts, side)["quality"] for side in sides)
-        lengths = [np.array([float(len(text)) for text in side]) for side in sides]
-        report["quality"] = pair_report(better - worse, *lengths)
+        chosen, rejected = (np.array([float(len(text)) for text in side]) for side in sides)
+        keys = [json.dumps(prompt, sort_keys=True) for prompt in prompts]
+        report["quality"] = pair_report(better - worse, chosen, rejected, keys)
     if flags:
         scores = model.score([flag["prompt"] for flag in flags], [flag["answer"] for flag in flags])
         report["safety"] = flag_report(
             scores["violation"], np.array([float(flag["violation"]) for flag in flags])
         )
-    return report
+    return report | verdict(report.get("quality", {}), bounds)
