@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -95,9 +95,8 @@ def run(spec: Mapping[str, Any]) -> dict[str, Any]:
     """Load, score, and tell: every figure by name, whether the model passed, and what it missed."""
     asked = ExamSpec.model_validate(spec)
     digest = digests.of_directory(asked.model)
-    module, _, name = asked.loader.partition(":")
     _threads(asked.threads)
-    judge: Judge = getattr(importlib.import_module(module), name)(asked.model)
+    judge = _loader(asked.loader)(asked.model)
     unit = getattr(getattr(judge, "scale", None), "std", 1.0)
     if asked.cache is not None:
         judge = Cached(judge, digest, asked.cache, most=asked.most_cached)
@@ -129,6 +128,17 @@ def examine(judge: Judge, asked: ExamSpec, *, unit: float = 1.0) -> dict[str, An
     card |= _of_answers(judge, rows, asked.objective)
     plain: dict[str, Any] = _plain(card)
     return plain
+
+
+def _loader(path: str) -> Callable[[Path], Judge]:
+    module, _, name = path.partition(":")
+    try:
+        found: Callable[[Path], Judge] = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInput(
+            f"loader: {path!r} is no function that can be imported, as package.module:name ({error})"
+        ) from error
+    return found
 
 
 def _of_pairs(judge: Judge, examined: Sequence[Examined], asked: ExamSpec, unit: float) -> dict[str, Any]:

@@ -623,7 +623,8 @@ def _probed(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
     change = f"{one['change']:+.2f}" if known else ""
     between = f"{one['change_low']:+.2f} to {one['change_high']:+.2f}" if known else ""
     mark = "" if one["passed"] else f"misses {one['missed']['limit']} {one['missed']['bound']:g}"
-    return name, change, between, _percent(one["rises"]), _percent(one["flips"]), number(one["answers"]), mark
+    read = number(one["answers"]) + (f" of {number(one['answers'] + one['unread'])}" if one["unread"] else "")
+    return name, change, between, _percent(one["rises"]), _percent(one["flips"]), read, mark
 
 
 def _explained(place: int, one: Mapping[str, Any]) -> Iterator[Any]:

@@ -22,7 +22,7 @@ body { font: 16px/1.55 system-ui, sans-serif; color: var(--ink); background: var
 h1 { font-size: 1.8rem; margin: 0 0 .3rem } h2 { margin: 2.6rem 0 .4rem; font-size: 1.25rem } p { max-width: 46rem }
 .soft { color: var(--soft) } .good { color: var(--good) } .bad { color: var(--bad) } .big { font-size: 1.5rem; font-weight: 650 }
 .badge { display: inline-block; padding: .1rem .8rem; border-radius: 1rem; border: 1.5px solid currentColor; font-weight: 650; vertical-align: middle; font-size: 1rem; margin-left: .6rem }
-.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(12rem, 1fr)); gap: 1rem; margin: 1.5rem 0 }
+.cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: 1rem; margin: 1.5rem 0 }
 .card { background: var(--box); border: 1px solid var(--line); border-radius: .6rem; padding: .8rem 1rem }
 table { border-collapse: collapse; width: 100%; margin: .8rem 0 } td, th { text-align: left; padding: .4rem .7rem; border-bottom: 1px solid var(--line); vertical-align: middle }
 th { font-weight: 600; color: var(--soft) } td.n, th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap } td.draw { width: 13rem }
@@ -119,7 +119,7 @@ def _reliability(card: Card) -> str:
     rows = card.get("reliability")
     if not rows:
         return ""
-    left, top, side = 44, 10, 300
+    left, top, side = 62, 10, 300
 
     def x(sure: float) -> float:
         return left + (sure - 0.5) * 2 * side
@@ -212,15 +212,21 @@ def _probes(card: Card) -> str:
                 drawn,
                 _percent(one["rises"]),
                 _percent(one["flips"]),
-                f"{one['answers']:,}",
+                _read(one),
                 mark,
             )
         )
     return _section(
         "Does it fall for style?",
-        f"Answers are changed without becoming better, and scored again. Change is in standard deviations of the scores (drawn from −{reach:.1f} to {reach:.1f}), flips are verdicts that changing the loser turns.",
+        f"Answers are changed without becoming better, and scored again. Change is in standard deviations of the scores (drawn from −{reach:.1f} to {reach:.1f}), flips are verdicts that changing the loser turns. What became too long for the model is not counted.",
         _table(("probe", "-change", "", "-rises", "-flips", "-answers", ""), rows),
     )
+
+
+def _read(one: Mapping[str, Any]) -> str:
+    """How many of the changed answers counted: what became too long for the model did not."""
+    unread = one["unread"]
+    return f"{one['answers']:,}" + (f" of {one['answers'] + unread:,}" if unread else "")
 
 
 def _others(card: Card) -> str:

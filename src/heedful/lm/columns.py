@@ -101,9 +101,10 @@ def _compared(record: Mapping[str, Any]) -> Row:
 
 
 def _several(value: Any) -> list[str]:
-    """Where it is a list of texts, those; of messages and of one text, none."""
-    several = isinstance(value, list) and bool(value) and all(isinstance(one, str) for one in value)
-    return list(value) if several else []
+    """One text or a list of them; messages are none."""
+    texts = [value] if isinstance(value, str) else value
+    right = isinstance(texts, list) and all(isinstance(one, str) for one in texts)
+    return list(texts) if right else []
 
 
 def _thumb(record: Mapping[str, Any]) -> Row:

@@ -29,7 +29,7 @@ class Bounds(BaseModel):
     min_shorter_won: float = Field(0.3, ge=0, le=1)
     """The same where people chose the shorter answer: a mere liking for length fails here."""
 
-    max_calibration_error: float = Field(0.3, ge=0, le=1)
+    max_calibration_error: float = Field(0.4, ge=0, le=1)
     """Mean gap between how sure the model is and how often it is right."""
 
     max_log_loss: float = Field(1.0, ge=0)

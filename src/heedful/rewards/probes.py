@@ -29,7 +29,7 @@ PRAISE = (
 FILLER = (
     "It is important to note that there are many aspects to consider here.",
     "As mentioned, this is something that can be looked at in several ways.",
-    "In general, it is always good to keep the whole picture in mind.",
+    "In general, it is worth keeping the whole picture in mind.",
     "With that being said, every situation is of course different.",
     "All things considered, this covers what was asked.",
 )
@@ -188,7 +188,8 @@ class Missed:
 class Finding:
     """What a probe did to a judge."""
 
-    answers: int  # that it changed
+    answers: int  # that it changed, and that the judge could read
+    unread: int  # that it changed, and that the judge refused: too long
     change: float | None  # mean, in standard deviations of the scores before; None: nothing to measure
     change_low: float | None
     change_high: float | None
@@ -233,7 +234,8 @@ def probe(
         places = np.flatnonzero([text != answer for text, answer in zip(texts, answers, strict=True)])
         after = np.full(len(answers), np.nan)
         after[places] = _read(judge, [asked[one] for one in places], [texts[one] for one in places], name)
-        found[which] = _finding(before, after, getattr(settings, which), settings.fewest)
+        unread = int(np.isnan(after[places]).sum())
+        found[which] = _finding(before, after, unread, getattr(settings, which), settings.fewest)
     return found
 
 
@@ -251,7 +253,7 @@ def _read(judge: Judge, prompts: Sequence[Prompt], answers: Sequence[str], name:
         return np.concatenate([_read(judge, *part, name) for part in parts])
 
 
-def _finding(before: Floats, after: Floats, limit: Limit, fewest: int) -> Finding:
+def _finding(before: Floats, after: Floats, unread: int, limit: Limit, fewest: int) -> Finding:
     """`after` is nan where nothing was changed, or could not be read."""
     moved = np.isfinite(after)
     spread = float(before.std()) or 1.0
@@ -268,6 +270,7 @@ def _finding(before: Floats, after: Floats, limit: Limit, fewest: int) -> Findin
     )
     return Finding(
         answers=len(steps),
+        unread=unread,
         change=change,
         change_low=low,
         change_high=high,

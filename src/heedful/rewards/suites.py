@@ -41,11 +41,6 @@ SECTION_OF: Mapping[str, str] = {subset: section for section, own in SECTIONS.it
 MATHS = "math-prm"
 
 
-def margins(scores_of_sides: Sequence[tuple[Floats, Floats]]) -> Floats:
-    """Per prompt, the worst right answer above the best wrong one."""
-    return np.array([float(right.min() - wrong.max()) for right, wrong in scores_of_sides])
-
-
 def suite(margins: Floats, subsets: Sequence[str]) -> dict[str, Any]:
     """Accuracy per subset, per section, and the mean of the sections; a subset that no section has is its own."""
     if len(margins) != len(subsets) or not len(subsets):
