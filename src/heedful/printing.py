@@ -51,6 +51,7 @@ from heedful.domain.models import Cycle, Policy, RewardModel, Run
 from heedful.domain.preference import Dataset
 from heedful.domain.release import Release
 from heedful.domain.watch import Alert, Incident
+from heedful.rewards.bounds import HELD, held
 from heedful.store.views import EpisodeView
 from heedful.store.why import Group, Node, Why
 
@@ -532,9 +533,11 @@ def examined(card: Mapping[str, Any]) -> list[Any]:
         Text("passed" if passed else "did not pass", style="bold green" if passed else "bold red")
     ]
     shown += [
-        Text(f"  {name} is {held['value']:.4g}, the limit {held['limit']:.4g}", style="red")
-        for name, held in card["failed"].items()
+        Text(f"  {name} is {missed['value']:.4g}, the limit {missed['limit']:.4g}", style="red")
+        for name, missed in card["failed"].items()
     ]
+    if passed and (few := len(HELD) - len(held(card.get("quality", {}), card["bounds"]["fewest"]))):
+        shown.append(Text(f"  {few} of {len(HELD)} bounds have too few pairs to be asked", style="dim"))
     rows = [(name, *cells) for name, cells in _figures(card)]
     shown.append(table(("", "", "95 %", "over"), rows))
     for field, values in card.get("slices", {}).items():

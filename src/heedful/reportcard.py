@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from heedful.rewards.bounds import HELD
+from heedful.rewards.bounds import HELD, held
 
 Card = Mapping[str, Any]
 
@@ -66,9 +66,16 @@ def _told(card: Card) -> str:
     quality = card.get("quality")
     if quality is None:
         return "No pairs were examined."
-    missed = len(card["failed"])
-    held = "It keeps every bound." if not missed else f"It misses {missed} of its bounds."
-    return f"Its verdicts on {quality['pairs']:,.0f} pairs, held against what people chose. {held}"
+    missed, asked = len(card["failed"]), held(quality, card["bounds"]["fewest"])
+    if missed:
+        told = f"It misses {missed} bound{'s' if missed > 1 else ''}."
+    elif len(asked) < len(HELD):
+        told = (
+            f"It misses none of the {len(asked)} bounds that there are enough pairs for; {len(HELD)} are set."
+        )
+    else:
+        told = "It keeps every bound."
+    return f"Its verdicts on {quality['pairs']:,.0f} pairs, held against what people chose. {told}"
 
 
 def _cards(card: Card) -> str:
@@ -99,15 +106,16 @@ def _cards(card: Card) -> str:
 
 def _bounds(card: Card) -> str:
     quality, limits = card.get("quality") or {}, card["bounds"]
+    asked = held(quality, limits["fewest"])
     rows = []
     for bound, (figure, pairs) in HELD.items():
         value, over = quality.get(figure), quality.get(pairs, 0)
-        few = value is None or over < limits["fewest"]
-        mark = _mark(bound not in card["failed"]) if not few else '<span class="soft">too few pairs</span>'
+        few = '<span class="soft">too few pairs</span>'
+        mark = _mark(bound not in card["failed"]) if bound in asked else few
         rows.append((_code(bound), _number(value), f"{limits[bound]:g}", f"{over:,.0f}", mark))
-    for name, held in card["failed"].items():
+    for name, missed in card["failed"].items():
         if name not in HELD:
-            rows.append((_code(name), _number(held["value"]), f"{held['limit']:g}", "", _mark(False)))
+            rows.append((_code(name), _number(missed["value"]), f"{missed['limit']:g}", "", _mark(False)))
     return _section(
         "Bounds",
         f"A model that misses one is refused by whatever would learn from it. A figure over fewer than {limits['fewest']} pairs is told and held against nothing.",
@@ -142,7 +150,7 @@ def _reliability(card: Card) -> str:
         f'<circle cx="{x(row["confidence"]):.1f}" cy="{y(row["accuracy"]):.1f}" r="{3 + 6 * (row["n"] / most) ** 0.5:.1f}" fill="var(--mark)"><title>{row["n"]} pairs: {row["confidence"]:.0%} sure, {row["accuracy"]:.0%} right</title></circle>'
         for row in rows
     )
-    diagram = f"""<svg class="diagram" viewBox="0 0 {left + side + 14} {top + side + 42}" role="img" aria-label="Reliability diagram">{lines}
+    diagram = f"""<svg class="diagram" viewBox="0 0 {left + side + 22} {top + side + 42}" role="img" aria-label="Reliability diagram">{lines}
 <line x1="{x(0.5)}" y1="{y(0.5)}" x2="{x(1)}" y2="{y(1)}" stroke="currentColor" stroke-dasharray="4 4"/>{marks}
 <text x="{left + side / 2}" y="{top + side + 36}" text-anchor="middle" font-size="12" fill="currentColor">how sure the model was</text>
 <text x="12" y="{top + side / 2}" text-anchor="middle" font-size="12" fill="currentColor" transform="rotate(-90 12 {top + side / 2})">how often it was right</text></svg>"""
@@ -199,7 +207,7 @@ def _probes(card: Card) -> str:
             if known
             else ""
         )
-        change = f"{one['change']:+.2f}" if known else ""
+        change = _signed(one["change"]) if known else ""
         mark = (
             _mark(True)
             if one["passed"]
@@ -317,7 +325,7 @@ def _worst(card: Card) -> str:
 
 def _pieces(pieces: Sequence[Mapping[str, Any]], most: float) -> str:
     return "".join(
-        f'<span class="said" style="background: rgb(var(--{"up" if piece["effect"] > 0 else "down"}) / {0.05 + 0.4 * abs(piece["effect"]) / most:.2f})">{escape(piece["text"])}<sup class="soft">{piece["effect"]:+.2f}</sup></span> '
+        f'<span class="said" style="background: rgb(var(--{"up" if piece["effect"] > 0 else "down"}) / {0.05 + 0.4 * abs(piece["effect"]) / most:.2f})">{escape(piece["text"])}<sup class="soft">{_signed(piece["effect"])}</sup></span> '
         for piece in pieces
     )
 
@@ -400,6 +408,10 @@ def _percent(value: float | None) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}" if value != int(value) else f"{value:.0f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}".replace("-", "−")
 
 
 def _mark(kept: bool) -> str:

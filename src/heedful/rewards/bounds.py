@@ -32,7 +32,7 @@ class Bounds(BaseModel):
     max_calibration_error: float = Field(0.4, ge=0, le=1)
     """Mean gap between how sure the model is and how often it is right."""
 
-    max_log_loss: float = Field(1.0, ge=0)
+    max_log_loss: float = Field(1.5, ge=0)
     """Mean surprise in nats; a coin has 0.693, and more is confidence in what is wrong."""
 
 
@@ -45,13 +45,20 @@ HELD: Mapping[str, tuple[str, str]] = {  # bound -> the figure it holds, and ove
 }
 
 
+def held(quality: Mapping[str, Any], fewest: int) -> list[str]:
+    """The bounds that can be asked of these figures: known ones, over enough pairs."""
+    return [
+        bound
+        for bound, (figure, pairs) in HELD.items()
+        if quality.get(figure) is not None and quality.get(pairs, 0) >= fewest
+    ]
+
+
 def verdict(quality: Mapping[str, float], bounds: Bounds) -> dict[str, Any]:
     """Whether a model passed, and by name each bound that it missed: {"passed", "failed"}."""
     failed = {}
-    for bound, (figure, pairs) in HELD.items():
-        value, limit = quality.get(figure), getattr(bounds, bound)
-        if value is None or quality.get(pairs, 0) < bounds.fewest:
-            continue
+    for bound in held(quality, bounds.fewest):
+        value, limit = quality[HELD[bound][0]], getattr(bounds, bound)
         met = value >= limit if bound.startswith("min_") else value <= limit
         if not met:
             failed[bound] = {"value": value, "limit": limit}
