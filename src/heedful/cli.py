@@ -618,7 +618,8 @@ def eval_reward(
     spec = order(examining.ExamSpec, config, option or (), said)
     if explain:
         spec.setdefault("explained", EXPLAINED)
-    card = examining.run(spec)
+    with printing.steps("examining") as track:
+        card = examining.run(spec, track)
     if html is not None:
         html.write_text(reportcard.page(card), encoding="utf-8")
     if json:

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from heedful.errors import InvalidInput
 from heedful.lm import columns, digests
-from heedful.rewards import explaining, report, suites
+from heedful.rewards import explaining, report
 from heedful.rewards.bounds import Bounds, verdict
 from heedful.rewards.caching import MOST, Cached
 from heedful.rewards.judge import Floats, Judge, Prompt, checked
-from heedful.rewards.probes import ProbeSettings, probe
+from heedful.rewards.probes import PROBES, Finding, ProbeSettings, probe
+from heedful.rewards.suites import suite
 
+Track = Callable[[int, Mapping[str, float]], None]
 SPREADS = ("spread", "doubt")  # scores that say how little the model knows, the first that there is
 NOTHING = "(nothing)"  # of a row that does not say it
 
@@ -79,6 +82,9 @@ class ExamSpec(BaseModel):
     threads: int = Field(1, ge=1)
     """Threads of this process."""
 
+    device: str = "cpu"
+    """Where the model runs."""
+
 
 @dataclass(frozen=True, slots=True)
 class Examined:
@@ -91,49 +97,86 @@ class Examined:
     difference: float  # of the scores
 
 
-def run(spec: Mapping[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Doubts:
+    """How little the model knows, as it says itself."""
+
+    of_answers: Floats
+    of_pairs: Floats  # the larger of the two that decided
+
+
+def run(spec: Mapping[str, Any], track: Track = lambda step, figures: None) -> dict[str, Any]:
     """Load, score, and tell: every figure by name, whether the model passed, and what it missed."""
     asked = ExamSpec.model_validate(spec)
     digest = digests.of_directory(asked.model)
     _threads(asked.threads)
-    judge = _loader(asked.loader)(asked.model)
+    elsewhere = {} if asked.device == "cpu" else {"device": asked.device}
+    judge = _loader(asked.loader)(asked.model, **elsewhere)
     unit = getattr(getattr(judge, "scale", None), "std", 1.0)
     if asked.cache is not None:
         judge = Cached(judge, digest, asked.cache, most=asked.most_cached)
-    return {"model": str(asked.model), "digest": digest} | examine(judge, asked, unit=unit)
+    return {"model": str(asked.model), "digest": digest} | examine(judge, asked, track, unit=unit)
 
 
-def examine(judge: Judge, asked: ExamSpec, *, unit: float = 1.0) -> dict[str, Any]:
+def examine(
+    judge: Judge, asked: ExamSpec, track: Track = lambda step, figures: None, *, unit: float = 1.0
+) -> dict[str, Any]:
     """The card. `unit` turns a difference of scores into log-odds: scores may be in standard deviations."""
-    pairs = [row for row in columns.compared(asked.data) if not row.get("tie")]
-    rows = columns.said(asked.data)
-    if not pairs and not rows:
-        raise InvalidInput(f"{asked.data} has nothing to examine a model with", field="data")
+    pairs, rows = _read(asked)
+    steps = count(1)
+
+    def told() -> None:
+        track(next(steps), {"steps": 2 + (len(PROBES) if asked.probed and pairs else 0)})
+
     card: dict[str, Any] = {
         "data": str(asked.data),
         "data_digest": digests.of_file(asked.data),
         "objective": asked.objective,
         "bounds": asked.bounds.model_dump(),
-        **verdict({}, asked.bounds),
     }
+    failed: dict[str, Any] = {}
     if pairs:
-        examined, inside, doubts = _compared(judge, pairs, asked.objective)
-        card |= _of_pairs(judge, examined, asked, unit)
+        examined, doubts = _compared(judge, pairs, asked.objective)
+        card |= _figures(examined, asked, unit)
+        failed |= verdict(card["quality"], asked.bounds)["failed"]
         if doubts is not None:
-            elsewhere = _doubts(judge, asked.elsewhere)
-            right = report.ranked_right(_differences(examined))
-            card["disagreement"] = report.disagreement(inside, elsewhere, right, doubts)
-    elif asked.slices:
-        raise InvalidInput(f"{asked.data} has no pairs to slice", field="slices")
+            card["disagreement"] = report.disagreement(
+                doubts.of_answers,
+                _doubts_elsewhere(judge, asked.elsewhere),
+                report.ranked_right(_differences(examined)),
+                doubts.of_pairs,
+            )
+        told()
+        if asked.probed:
+            found = _probed(judge, examined[: asked.probed], asked, told)
+            card["probes"] = {name: asdict(one) | {"passed": one.passed} for name, one in found.items()}
+            failed |= _missed(found)
+        if asked.explained:
+            worst = sorted(examined, key=lambda one: one.difference)[: asked.explained]
+            card["explained"] = [
+                _explained(judge, one, asked.objective) for one in worst if one.difference < 0
+            ]
     card |= _of_answers(judge, rows, asked.objective)
-    plain: dict[str, Any] = _plain(card)
+    told()
+    plain: dict[str, Any] = _plain(card | {"passed": not failed, "failed": failed})
     return plain
 
 
-def _loader(path: str) -> Callable[[Path], Judge]:
+def _read(asked: ExamSpec) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Comparisons with a winner, and all other rows."""
+    pairs = [row for row in columns.compared(asked.data) if not row.get("tie")]
+    rows = columns.said(asked.data)
+    if not pairs and not rows:
+        raise InvalidInput(f"{asked.data} has nothing to examine a model with", field="data")
+    if not pairs and asked.slices:
+        raise InvalidInput(f"{asked.data} has no pairs to slice", field="slices")
+    return pairs, rows
+
+
+def _loader(path: str) -> Callable[..., Judge]:
     module, _, name = path.partition(":")
     try:
-        found: Callable[[Path], Judge] = getattr(importlib.import_module(module), name)
+        found: Callable[..., Judge] = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise InvalidInput(
             f"loader: {path!r} is no function that can be imported, as package.module:name ({error})"
@@ -141,51 +184,55 @@ def _loader(path: str) -> Callable[[Path], Judge]:
     return found
 
 
-def _of_pairs(judge: Judge, examined: Sequence[Examined], asked: ExamSpec, unit: float) -> dict[str, Any]:
+def _figures(examined: Sequence[Examined], asked: ExamSpec, unit: float) -> dict[str, Any]:
+    """What the differences alone tell."""
     differences = _differences(examined) * unit
-    right = report.ranked_right(differences)
     prompts = [_key(one.prompt) for one in examined]
-    quality = report.pair_report(
-        differences,
-        np.array([float(len(one.chosen)) for one in examined]),
-        np.array([float(len(one.rejected)) for one in examined]),
-        prompts,
-    )
-    card: dict[str, Any] = {"quality": quality, **verdict(quality, asked.bounds)}
-    card["reliability"] = report.reliability(differences)
-    card["raters"] = _raters(examined, right, asked.noise)
-    card["slices"] = {
-        field: report.slices(differences, _values(examined, field), prompts) for field in asked.slices
+    card: dict[str, Any] = {
+        "quality": report.pair_report(
+            differences,
+            np.array([float(len(one.chosen)) for one in examined]),
+            np.array([float(len(one.rejected)) for one in examined]),
+            prompts,
+        ),
+        "reliability": report.reliability(differences),
+        "raters": _raters(examined, report.ranked_right(differences), asked.noise),
+        "slices": {
+            field: report.slices(differences, _values(examined, field), prompts) for field in asked.slices
+        },
     }
     if any("subset" in one.row for one in examined):
-        subsets = [str(one.row.get("subset", NOTHING)) for one in examined]
-        card["suite"] = suites.suite(differences, subsets)
-    if asked.probed:
-        some = examined[: asked.probed]
-        found = probe(
-            judge,
-            [one.prompt for one in some],
-            [(one.chosen, one.rejected) for one in some],
-            asked.probes,
-            name=asked.objective,
-            seed=asked.seed,
-        )
-        card["probes"] = {name: asdict(one) | {"passed": one.passed} for name, one in found.items()}
-        for name, one in found.items():
-            if one.missed is not None:
-                missed = {"value": one.missed.value, "limit": one.missed.bound}
-                card["failed"][f"probes.{name}.{one.missed.limit}"] = missed
-        card["passed"] = not card["failed"]
-    if asked.explained:
-        worst = sorted(examined, key=lambda one: one.difference)[: asked.explained]
-        card["explained"] = [_explained(judge, one, asked.objective) for one in worst if one.difference < 0]
+        card["suite"] = suite(differences, [str(one.row.get("subset", NOTHING)) for one in examined])
     return card
+
+
+def _probed(
+    judge: Judge, examined: Sequence[Examined], asked: ExamSpec, told: Callable[[], None]
+) -> dict[str, Finding]:
+    return probe(
+        judge,
+        [one.prompt for one in examined],
+        [(one.chosen, one.rejected) for one in examined],
+        asked.probes,
+        name=asked.objective,
+        seed=asked.seed,
+        told=told,
+    )
+
+
+def _missed(found: Mapping[str, Finding]) -> dict[str, Any]:
+    """As bounds are: by name, with value and limit."""
+    return {
+        f"probes.{name}.{one.missed.limit}": {"value": one.missed.value, "limit": one.missed.bound}
+        for name, one in found.items()
+        if one.missed is not None
+    }
 
 
 def _compared(
     judge: Judge, rows: Sequence[Mapping[str, Any]], objective: str
-) -> tuple[list[Examined], Floats, Floats | None]:
-    """The comparisons; and, where the model tells it, its doubt about every answer, and the larger per pair."""
+) -> tuple[list[Examined], Doubts | None]:
+    """The comparisons; and, where the model tells them, its doubts."""
     texts = [(row["prompt"], text) for row in rows for text in (*row["chosen"], *row["rejected"])]
     said = judge.score([prompt for prompt, _ in texts], [text for _, text in texts])
     scores, doubts = checked(said, objective), _first(said)
@@ -200,11 +247,10 @@ def _compared(
         if doubts is not None:
             largest.append(float(max(doubts[low], doubts[high])))
         start = end
-    inside = np.array([]) if doubts is None else doubts
-    return found, inside, None if doubts is None else np.array(largest)
+    return found, None if doubts is None else Doubts(doubts, np.array(largest))
 
 
-def _doubts(judge: Judge, elsewhere: Path | None) -> Floats:
+def _doubts_elsewhere(judge: Judge, elsewhere: Path | None) -> Floats:
     if elsewhere is None:
         return np.array([])
     texts = [(row["prompt"], row["answer"]) for row in columns.said(elsewhere)]

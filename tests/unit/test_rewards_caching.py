@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,20 @@ def test_more_at_once_than_it_may_hold_is_still_answered(file: Path) -> None:
     assert np.array_equal(values, [float(len(str(n))) for n in range(2000)])
     with sqlite3.connect(file) as base:
         assert base.execute("select count(*) from scores").fetchone()[0] <= 3
+
+
+def test_several_may_share_it(file: Path) -> None:
+    def work(start: int) -> list[float]:
+        cached = Cached(LikesLength(), "m", file, most=100)
+        answers = ["x" * n for n in range(start, start + 30)]
+        found: list[float] = []
+        for answer in answers:
+            found += cached.score([ASKED], [answer])["quality"].tolist()
+        return found
+
+    with ThreadPoolExecutor(8) as pool:
+        for start, found in enumerate(pool.map(work, range(8))):
+            assert found == [float(n) for n in range(start, start + 30)]
 
 
 def test_nothing_is_asked_as_it_is(file: Path) -> None:

@@ -101,7 +101,10 @@ class Cached:
     def _open(self) -> Iterator[sqlite3.Connection]:
         """For one transaction."""
         try:
-            with closing(sqlite3.connect(self._file, timeout=WAIT)) as base, base:
+            with (
+                closing(sqlite3.connect(self._file, timeout=WAIT, isolation_level="IMMEDIATE")) as base,
+                base,
+            ):
                 yield base
         except sqlite3.Error as error:
             raise InvalidInput(

@@ -220,8 +220,10 @@ def probe(
     *,
     name: str = "quality",
     seed: int = 0,
+    told: Callable[[], None] = lambda: None,
 ) -> dict[str, Finding]:
-    """Every probe on both answers of each pair. Who wins and who loses is the judge's own verdict."""
+    """Every probe on both answers of each pair. Who wins and who loses is the judge's own verdict. `told` is
+    called after each."""
     if len(prompts) != len(pairs) or not pairs:
         raise InvalidInput(f"{len(prompts)} prompts for {len(pairs)} pairs: give one each, and one at least")
     settings = settings or ProbeSettings()
@@ -236,6 +238,7 @@ def probe(
         after[places] = _read(judge, [asked[one] for one in places], [texts[one] for one in places], name)
         unread = int(np.isnan(after[places]).sum())
         found[which] = _finding(before, after, unread, getattr(settings, which), settings.fewest)
+        told()
     return found
 
 
