@@ -66,3 +66,8 @@ def likes_length(directory: Path) -> LikesLength:
 
 def doubting(directory: Path) -> Doubting:
     return Doubting()
+
+
+def placed(directory: Path, *, device: str) -> LikesLength:
+    assert device == "cuda:1"
+    return LikesLength()

@@ -621,7 +621,7 @@ def eval_reward(
     with printing.steps("examining") as track:
         card = examining.run(spec, track)
     if html is not None:
-        html.write_text(reportcard.page(card), encoding="utf-8")
+        html.write_text(reportcard.page(card), encoding="utf-8", errors="replace")
     if json:
         _print_json(card)
     else:

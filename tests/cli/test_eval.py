@@ -78,6 +78,13 @@ def test_a_judge_that_likes_length_does_not_pass(
     assert "All is bad, and it is long." in shown
 
 
+def test_the_model_runs_where_it_is_told_to(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = pairs(tmp_path / "pairs.jsonl")
+    card(capsys, 1, "--model", model, "--data", data, "-o", "loader=judges:placed", "-o", "device=cuda:1")
+
+
 def test_a_judge_that_reads_passes_and_its_doubt_is_looked_at(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -209,7 +209,11 @@ def changed(name: str, answer: str, *, seed: int = 0) -> str:
     if name not in PROBES:
         raise InvalidInput(f"{name!r} is no probe: there is {', '.join(PROBES)}")
     call, rest = call_and_rest(answer)
-    return call + PROBES[name](rest, Random(f"{seed}/{name}/{answer}")) if rest.strip() else answer
+    return (
+        call + PROBES[name](rest, Random(f"{seed}/{name}/{answer}".encode("utf-8", "surrogatepass")))
+        if rest.strip()
+        else answer
+    )
 
 
 def probe(
