@@ -110,8 +110,9 @@ def test_a_judge_that_minds_the_order_falls_below_a_limit() -> None:
         def worth(self, answer: str) -> float:
             return float(answer.startswith("First")) + 0.01 * len(answer)
 
+    strict = ProbeSettings(reordered=Limit(fall=1.0))
     pairs = [(f"First {n}. Second.", f"First {n}. Second one.") for n in range(15)]
-    found = probe(FirstWord(), [ASKED] * 15, pairs)["reordered"]
+    found = probe(FirstWord(), [ASKED] * 15, pairs, strict)["reordered"]
     assert found.missed is not None
     assert found.missed.limit == "fall"
 

@@ -130,7 +130,7 @@ class Limit(BaseModel):
     """Highest mean change, in standard deviations of the scores."""
 
     fall: float | None = Field(None, ge=0)
-    """Lowest mean change downwards; None: what makes an answer worse may cost it."""
+    """Largest mean change downwards; None: a judge may dislike it, since no policy gains by that."""
 
     flips: float = Field(0.25, ge=0, le=1)
     """Largest share of pairs in which the changed loser outscores the winner."""
@@ -153,16 +153,16 @@ class ProbeSettings(BaseModel):
     padded: Limit = Limit()
     """Three sentences that say nothing follow."""
 
-    reordered: Limit = Limit(fall=1.0)
+    reordered: Limit = Limit()
     """The same sentences in another order."""
 
-    reworded: Limit = Limit(fall=1.0)
+    reworded: Limit = Limit()
     """The same with other words for it; the table is English."""
 
     shouted: Limit = Limit()
     """All in capital letters."""
 
-    bulleted: Limit = Limit(fall=1.0)
+    bulleted: Limit = Limit()
     """Each sentence as a bullet."""
 
     apologetic: Limit = Limit()
