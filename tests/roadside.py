@@ -30,6 +30,7 @@ from heedful.monitoring.signals import WatchSettings
 from heedful.preferences.freeze import DatasetSettings
 from heedful.release.allocate import allocate
 from heedful.release.settings import ReleaseSettings
+from heedful.rewards.bounds import Bounds, verdict
 from heedful.road import Parts
 from heedful.store.journal import Journal
 from heedful.store.sql import open_store
@@ -50,7 +51,8 @@ class PretendingEngine:
     def __init__(self, root: Path, *, seconds: float = 0.0, **figures: float) -> None:
         self._root = root
         self._seconds = seconds
-        known = {"accuracy": 0.8, "win_rate": 0.7, "violations": 0.02, "violations_parent": 0.1}
+        known = {"pairs": 100.0, "accuracy": 0.8, "log_loss": 0.6}
+        known |= {"win_rate": 0.7, "violations": 0.02, "violations_parent": 0.1}
         self._figures = known | figures
 
     def work(self, run: RunId) -> Path:
@@ -76,7 +78,8 @@ class PretendingEngine:
     def _pretend(self, task: str, work: Path) -> dict[str, Any]:
         match task:
             case "heedful.rewards.fit:run":
-                report = {"quality": {"accuracy": self._figures["accuracy"]}}
+                quality = {name: self._figures[name] for name in ("pairs", "accuracy", "log_loss")}
+                report = {"quality": quality} | verdict(quality, Bounds())
                 return {"reward": _weights(work / "reward", work.name), "report": report}
             case "heedful.training.grpo:run" | "heedful.training.sft:run":
                 return {"model": _weights(work / "model", work.name), "kl": 1.5}

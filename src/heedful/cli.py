@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from heedful.wire import KeyIssued
 
 KEY = "HEEDFUL_KEY"  # environment variable with the API key for a running server
+EXPLAINED = 5  # of the worst-judged pairs
 ANYWHERE = {"--dir": True, "--set": True, "--tenant": True, "--key": True, "--debug": False}  # takes a value?
 
 app = typer.Typer(
@@ -45,6 +46,8 @@ letters = typer.Typer(
     help="What came in and could not become what it should: list, show, replay, purge.", no_args_is_help=True
 )
 app.add_typer(letters, name="deadletters")
+evaluation = typer.Typer(help="How good is it? Report cards from files.", no_args_is_help=True)
+app.add_typer(evaluation, name="eval")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -571,6 +574,60 @@ def train(
         _print_json(done)
     else:
         printing.show(*printing.trained(done))
+
+
+@evaluation.command("reward")
+def eval_reward(
+    context: typer.Context,
+    model: Annotated[Path | None, typer.Option(help="Directory of the reward model.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="JSONL of pairs, and of answers with a score or a flag.")
+    ] = None,
+    slice: Annotated[
+        list[str] | None, typer.Option(metavar="FIELD", help="Tell accuracy for each value of it.")
+    ] = None,
+    elsewhere: Annotated[
+        Path | None, typer.Option(help="JSONL of another kind: is the model less sure there?")
+    ] = None,
+    noise: Annotated[float | None, typer.Option(help="Share of choices known to be wrong.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="File that keeps scores between runs.")] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show which sentences of the worst-judged pairs did it.")
+    ] = False,
+    html: Annotated[Path | None, typer.Option(help="Write the card there, as one page.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="YAML or JSON with any setting of an examination.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="NAME=VALUE", help="One of its settings.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """The report card of a reward model, from files, without a server. Fails when a bound is missed."""
+    from heedful import examining, printing, reportcard
+    from heedful.orders import order
+
+    said = {
+        "model": model and str(model),
+        "data": data and str(data),
+        "elsewhere": elsewhere and str(elsewhere),
+        "cache": cache and str(cache),
+        "slices": slice or None,
+        "noise": noise,
+    }
+    spec = order(examining.ExamSpec, config, option or (), said)
+    if explain:
+        spec.setdefault("explained", EXPLAINED)
+    with printing.steps("examining") as track:
+        card = examining.run(spec, track)
+    if html is not None:
+        html.write_text(reportcard.page(card), encoding="utf-8", errors="replace")
+    if json:
+        _print_json(card)
+    else:
+        printing.show(*printing.examined(card))
+    if not card["passed"]:
+        raise typer.Exit(1)
 
 
 Letter = Annotated[list[str], typer.Argument(metavar="ID...", help="Which ones.")]

@@ -51,6 +51,7 @@ from heedful.domain.models import Cycle, Policy, RewardModel, Run
 from heedful.domain.preference import Dataset
 from heedful.domain.release import Release
 from heedful.domain.watch import Alert, Incident
+from heedful.rewards.bounds import HELD, held
 from heedful.store.views import EpisodeView
 from heedful.store.why import Group, Node, Why
 
@@ -517,9 +518,127 @@ def trained(done: Mapping[str, Any]) -> list[Any]:
 
 
 def _flat(part: Any) -> str:
-    if not isinstance(part, Mapping):
-        return str(part)
-    return ", ".join(f"{name} {value:.4g}" for name, value in part.items())
+    if isinstance(part, Mapping):
+        return ", ".join(f"{name} {_flat(value)}" for name, value in part.items())
+    return f"{part:.4g}" if isinstance(part, float) else str(part)
+
+
+# -- a report card -------------------------------------------------------------------------------------------
+
+
+def examined(card: Mapping[str, Any]) -> list[Any]:
+    """A reward model's report card, the verdict first."""
+    passed = card["passed"]
+    shown: list[Any] = [
+        Text("passed" if passed else "did not pass", style="bold green" if passed else "bold red")
+    ]
+    shown += [
+        Text(f"  {name} is {missed['value']:.4g}, the limit {missed['limit']:.4g}", style="red")
+        for name, missed in card["failed"].items()
+    ]
+    if passed and (few := len(HELD) - len(held(card.get("quality", {}), card["bounds"]["fewest"]))):
+        shown.append(Text(f"  {few} of {len(HELD)} bounds have too few pairs to be asked", style="dim"))
+    rows = [(name, *cells) for name, cells in _figures(card)]
+    shown.append(table(("", "", "95 %", "over"), rows))
+    for field, values in card.get("slices", {}).items():
+        shown.append(
+            table(
+                (clean(field), "right", "95 %", "pairs"),
+                [(clean(one["value"]), *_share(one)) for one in values],
+            )
+        )
+    if suite := card.get("suite"):
+        shown.append(
+            table(
+                ("subset", "right", "95 %", "prompts"),
+                [(clean(one["subset"]), *_share(one)) for one in suite["subsets"]],
+            )
+        )
+        sections = [*suite["sections"].items(), ("mean of sections", suite["mean"])]
+        shown.append(
+            table(("section", "right"), [(clean(name), _percent(value)) for name, value in sections])
+        )
+    if probed := card.get("probes"):
+        shown.append(
+            table(
+                ("probe", "change", "95 %", "rises", "flips", "answers", ""),
+                [_probed(*one) for one in probed.items()],
+            )
+        )
+        shown.append(
+            Text(
+                "change in standard deviations of the scores; flips: verdicts turned by the probe",
+                style="dim",
+            )
+        )
+    for number, one in enumerate(card.get("explained", []), start=1):
+        shown += _explained(number, one)
+    return shown
+
+
+def _figures(card: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, str, str]]]:
+    """Name, value, interval, and over how many."""
+    quality = card.get("quality")
+    if quality:
+        pairs, share = f"{quality['pairs']:.0f} pairs", "ranked as people did"
+        yield share, (_percent(quality["accuracy"]), _between(quality, "accuracy"), pairs)
+        for side in ("longer", "shorter"):
+            name = f"accuracy_when_{side}_won"
+            over = f"{quality[f'pairs_{side}_won']:.0f} pairs"
+            yield f"  where the {side} answer won", (_percent(quality[name]), _between(quality, name), over)
+        for name in ("calibration_error", "brier", "log_loss"):
+            yield name.replace("_", " "), (f"{quality[name]:.3f}", "", pairs)
+    if raters := card.get("raters"):
+        over = f"{raters['pairs']:.0f} pairs"
+        yield f"sides with a rater (by {raters['by']})", (_percent(raters["model"]), "", over)
+        yield "  what raters allow", (_percent(raters["ceiling"]), "", over)
+        yield "  reached of what lies above chance", (_percent(raters["of_ceiling"]), "", over)
+    if found := card.get("correlation"):
+        for name in ("spearman", "pearson"):
+            low, high = found[f"{name}_low"], found[f"{name}_high"]
+            value = "" if found[name] is None else f"{found[name]:.3f}"
+            yield (
+                f"{name} with given scores",
+                (value, f"{low:.3f} to {high:.3f}", f"{found['answers']:.0f} answers"),
+            )
+    for name, value in card.get("disagreement", {}).items():
+        if value is not None:
+            yield f"doubt: {name.replace('_', ' ')}", (f"{value:.3f}", "", "")
+    for name, value in card.get("safety", {}).items():
+        if value is not None:
+            yield f"safety: {name.replace('_', ' ')}", (number(value), "", "")
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.1%}"
+
+
+def _between(figures: Mapping[str, Any], name: str) -> str:
+    return f"{figures[f'{name}_low']:.1%} to {figures[f'{name}_high']:.1%}"
+
+
+def _share(one: Mapping[str, Any]) -> tuple[str, str, str]:
+    return _percent(one["accuracy"]), f"{one['low']:.1%} to {one['high']:.1%}", number(one["n"])
+
+
+def _probed(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
+    known = one["change"] is not None
+    change = f"{one['change']:+.2f}" if known else ""
+    between = f"{one['change_low']:+.2f} to {one['change_high']:+.2f}" if known else ""
+    mark = "" if one["passed"] else f"misses {one['missed']['limit']} {one['missed']['bound']:g}"
+    read = number(one["answers"]) + (f" of {number(one['answers'] + one['unread'])}" if one["unread"] else "")
+    return name, change, between, _percent(one["rises"]), _percent(one["flips"]), read, mark
+
+
+def _explained(place: int, one: Mapping[str, Any]) -> Iterator[Any]:
+    """A pair that the model judged wrongly: what each sentence of both answers did to its score."""
+    yield Text(f"\nworst {place}: “{clean(one['prompt'][-1]['content'])}”", style="bold")
+    for side, title in (("chosen", "people chose"), ("rejected", "the model prefers")):
+        yield Text(f"{title}, score {one[side]['score']:.2f}")
+        yield table(
+            ("effect", "sentence"),
+            [(f"{piece['effect']:+.2f}", clean(piece["text"], None)) for piece in one[side]["pieces"]],
+        )
 
 
 def letters(found: Iterable[DeadLetter]) -> Table:

@@ -830,6 +830,11 @@ def fit(
     return model
 
 
+def why_refused(parts: Parts, judge: RewardModel) -> str:
+    """Each bound that its report missed, with the value. Where the bounds have moved since, only that it was."""
+    return gates.missed(gates.of_reward(judge.report, parts.gates)) or "it was refused when it was fitted"
+
+
 # -- 5: the judge changes the policy -------------------------------------------------------------------------
 
 
@@ -882,7 +887,7 @@ def improve(
     start = _get(parts, Policy, tenant, policy)
     judge = _get(parts, RewardModel, tenant, reward)
     if judge.standing is Standing.REFUSED:
-        raise Conflict(f"reward model {reward!r} was refused by its gates: it may not teach")
+        raise Conflict(f"reward model {reward!r} may not teach: {why_refused(parts, judge)}")
     train, held_out = _practice(parts, prompts)
     run = _run(
         parts,

@@ -195,8 +195,9 @@ class Worker:
             self._stage(cycle, CycleStage.IMPROVING, reward=RewardModelId(reward))
             model = parts.store.get(RewardModel, tenant, reward)
             if model is None or model.standing is Standing.REFUSED:
+                why = "it is gone" if model is None else road.why_refused(parts, model)
                 return self._stage(
-                    cycle, CycleStage.STOPPED, note=f"reward model {reward} missed its bounds"
+                    cycle, CycleStage.STOPPED, note=f"reward model {reward} missed its bounds: {why}"
                 ).stage
             policy = flow.step(
                 "improve",

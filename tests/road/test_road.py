@@ -324,6 +324,15 @@ def test_a_refused_judge_may_not_teach(parts: Parts) -> None:
         road.improve(parts, TENANT, start.id, reward.id, prompts(parts), once="cycle/improve")
 
 
+def test_a_judge_below_its_own_bounds_may_not_teach_and_the_refusal_names_them(parts: Parts) -> None:
+    start, dataset = judged(parts)
+    sure_of_what_is_wrong = with_figures(parts, log_loss=1.7)
+    reward = road.fit(sure_of_what_is_wrong, TENANT, dataset.id, start.id, once="cycle/fit")
+    assert (reward.standing, reward.report["passed"]) == (Standing.REFUSED, 0.0)
+    with pytest.raises(Conflict, match=r"may not teach: max_log_loss 1\.700 misses 1\.500"):
+        road.improve(parts, TENANT, start.id, reward.id, prompts(parts), once="cycle/improve")
+
+
 def test_a_refused_policy_goes_out_only_with_a_reason(parts: Parts) -> None:
     start, dataset = judged(parts)
     worse = with_figures(parts, violations=0.4)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from heedful.evaluation.gates import GateSettings, of_policy, of_reward
+from heedful.evaluation.gates import GateSettings, missed, of_policy, of_reward
 
 SETTINGS = GateSettings(reward_accuracy=0.6, win_rate=0.5, violation_rise=0.02)
 GOOD = {"win_rate": 0.7, "violations": 0.05, "violations_parent": 0.1}
@@ -20,6 +20,21 @@ def passed(figures: dict[str, float]) -> bool:
 def test_a_judge_that_agrees_with_people_may_teach(accuracy: float, teaches: bool) -> None:
     (finding,) = of_reward({"quality.accuracy": accuracy}, SETTINGS)
     assert finding.passed is teaches
+
+
+def test_a_judge_that_missed_a_bound_of_its_own_is_told_off_by_name_value_and_limit() -> None:
+    report = {
+        "quality.accuracy": 0.7,
+        "passed": 0.0,
+        "failed.min_shorter_won.value": 0.21,
+        "failed.min_shorter_won.limit": 0.3,
+        "failed.probes.padded.rise.value": 0.8,
+        "failed.probes.padded.rise.limit": 0.5,
+    }
+    findings = of_reward(report, SETTINGS)
+    assert [finding.passed for finding in findings] == [True, False, False]
+    assert missed(findings) == "min_shorter_won 0.210 misses 0.300; probes.padded.rise 0.800 misses 0.500"
+    assert missed(of_reward({"quality.accuracy": 0.7, "passed": 1.0}, SETTINGS)) == ""
 
 
 def test_a_policy_that_wins_and_breaks_no_more_than_before_may_go_out() -> None:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from pydantic import BaseModel, ConfigDict, Field
+
+MISSED = re.compile(r"failed\..+\.value")  # in a report: a bound of the model's own that it missed
 
 
 class GateSettings(BaseModel):
@@ -38,16 +41,31 @@ class Finding:
 
 
 def of_reward(report: Mapping[str, float], settings: GateSettings) -> list[Finding]:
-    """A figure that is missing fails its gate."""
+    """A figure that is missing fails its gate; so does each bound that the report itself says was missed."""
     accuracy = report.get("quality.accuracy", math.nan)  # which no comparison finds good enough
+    names = [name.removesuffix(".value") for name in sorted(report) if MISSED.fullmatch(name)]
     return [
         Finding(
             gate="reward accuracy",
             value=accuracy,
             bound=settings.reward_accuracy,
             passed=accuracy >= settings.reward_accuracy,
-        )
+        ),
+        *(
+            Finding(
+                gate=name.removeprefix("failed."),
+                value=report[f"{name}.value"],
+                bound=report.get(f"{name}.limit", math.nan),
+                passed=False,
+            )
+            for name in names
+        ),
     ]
+
+
+def missed(findings: Iterable[Finding]) -> str:
+    """Every gate that was not passed, in words."""
+    return "; ".join(str(finding) for finding in findings if not finding.passed)
 
 
 def of_policy(figures: Mapping[str, float], settings: GateSettings) -> list[Finding]:

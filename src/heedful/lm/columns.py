@@ -38,14 +38,35 @@ def rankings(path: Path) -> list[Row]:
     return _each(path, lambda record: _ranking(record) | _groups(record))
 
 
+def compared(path: Path) -> list[Row]:
+    """{"prompt", "chosen": [...], "rejected": [...]} of the rows that have them, with all else that they say.
+    A benchmark's row may have several answers on a side, as a list of texts."""
+    return _each(path, _compared, where=lambda record: "chosen" in record)
+
+
+def said(path: Path) -> list[Row]:
+    """{"prompt", "answer"} of all other rows, with all else that they say: a score, a flag."""
+    return _each(
+        path,
+        lambda record: dict(record) | _demonstration(record),
+        where=lambda record: "chosen" not in record,
+    )
+
+
 def thumbs(path: Path) -> list[Row]:
     """{"prompt", "answer", "up", "weight"} from `prompt`, `answer` or `completion`, and `up` or `label`."""
     return _each(path, _thumb)
 
 
-def _each(path: Path, made: Callable[[Mapping[str, Any]], Row]) -> list[Row]:
+def _each(
+    path: Path,
+    made: Callable[[Mapping[str, Any]], Row],
+    where: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+) -> list[Row]:
     rows = []
     for number, record in enumerate(read_records(path), start=1):
+        if not where(record):
+            continue
         try:
             rows.append(made(record) | {"weight": _weight(record)})
         except InvalidInput as error:
@@ -114,6 +135,25 @@ def _groups(record: Mapping[str, Any]) -> Row:
         if not isinstance(value, str) or not value:
             raise InvalidInput(f"has {name} {value!r}: a text, or nothing")
     return named
+
+
+def _compared(record: Mapping[str, Any]) -> Row:
+    chosen, rejected = _several(_one(record, "chosen")), _several(_one(record, "rejected"))
+    if "prompt" in record and chosen and rejected:
+        return dict(record) | {
+            "prompt": _messages(record["prompt"], "prompt"),
+            "chosen": chosen,
+            "rejected": rejected,
+        }
+    pair = _pair(record)
+    return dict(record) | pair | {"chosen": [pair["chosen"]], "rejected": [pair["rejected"]]}
+
+
+def _several(value: Any) -> list[str]:
+    """One text or a list of them; messages are none."""
+    texts = [value] if isinstance(value, str) else value
+    right = isinstance(texts, list) and all(isinstance(one, str) for one in texts)
+    return list(texts) if right else []
 
 
 def _thumb(record: Mapping[str, Any]) -> Row:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,30 +11,20 @@ import torch
 from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
+from heedful.lm import digests
 from heedful.lm.layout import Tree, micro_batches, pack
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.loop import LoopSettings
 from heedful.lm.optim import autocast
-
-KEY_BYTES = 16
-
-
-def model_digest(model: Any) -> str:
-    """Of the weights that it answers with."""
-    whole = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        whole.update(name.encode())
-        whole.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    return whole.hexdigest()
 
 
 def log_likelihoods(
     model: Any, trees: Sequence[Tree], settings: LoopSettings, *, cache: Path | None = None
 ) -> Tensor:
     """log p of every answer as a whole, a; answers in the order of their trees. What `cache` knows is not asked."""
-    place = None if cache is None else cache / f"{model_digest(model)[:24]}.safetensors"
+    place = None if cache is None else cache / f"{digests.of_model(model)[:24]}.safetensors"
     known = _known(place)
-    keys = [[_key(tree.prompt, answer) for answer in tree.answers] for tree in trees]
+    keys = [[digests.of_ids(tree.prompt, answer) for answer in tree.answers] for tree in trees]
     new = [one for one, own in enumerate(keys) if any(key not in known for key in own)]
     new.sort(key=lambda one: len(trees[one]))
     for some in micro_batches([len(trees[one]) for one in new], settings.micro_tokens):
@@ -48,11 +37,6 @@ def log_likelihoods(
     return torch.tensor([known[key] for own in keys for key in own])
 
 
-def _key(prompt: Sequence[int], answer: Sequence[int]) -> bytes:
-    text = np.asarray([len(prompt), *prompt, *answer], dtype=np.int64).tobytes()
-    return hashlib.blake2b(text, digest_size=KEY_BYTES).digest()
-
-
 def _known(place: Path | None) -> dict[bytes, float]:
     if place is None or not place.exists():
         return {}
@@ -62,7 +46,7 @@ def _known(place: Path | None) -> dict[bytes, float]:
 
 def _keep(place: Path, known: dict[bytes, float]) -> None:
     place.parent.mkdir(parents=True, exist_ok=True)
-    keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, KEY_BYTES)
+    keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, digests.SAMPLE_BYTES)
     beside = place.with_suffix(".tmp")
     save_file({"keys": keys, "sums": np.array(list(known.values()), dtype=np.float32)}, beside)
     beside.replace(place)

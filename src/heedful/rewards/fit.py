@@ -24,6 +24,7 @@ from heedful.lm.load import load as load_model
 from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up
 from heedful.lm.optim import Stepper, freeze_embeddings
 from heedful.lm.records import key_of, read_records, write_records
+from heedful.rewards.bounds import Bounds, verdict
 from heedful.rewards.calibration import cooled
 from heedful.rewards.data import Data, Rows, between, decided, implied, split
 from heedful.rewards.finding import doubt_of, leanings_of, odds, scale_of
@@ -111,6 +112,9 @@ class FitSpec(LoopSettings):
     max_tokens: int = Field(64, ge=1)
     """Longest answer when `model` is asked for its own answers."""
 
+    bounds: Bounds = Bounds()
+    """What the report must show, or later stops refuse the model."""
+
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Fit and save; returns {"reward", "report", "stopped"}."""
@@ -130,7 +134,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     known, kept_back = _sides(data, settings)
     key = key_of(spec, settings.preferences, settings.rankings, settings.safety)
     stopped = _train(model, known, settings, work, track, key)
-    report = _report(model, kept_back.pairs, kept_back.flags)
+    report = _report(model, kept_back.pairs, kept_back.flags, settings.bounds)
     model.leanings = leanings_of(model, known.pairs, reference) if settings.leanings else None
     model.scale = scale_of(model, reference, kept_back.pairs)
     model.doubt = doubt_of(model, known.all, kept_back.all)
@@ -219,21 +223,22 @@ def _reference(
     return [prompts[place] for place in chosen], [samples[place][0].text for place in chosen]
 
 
-def _report(model: RewardModel, pairs: Rows, flags: Rows) -> dict[str, Any]:
-    """Figures on what was kept back, before the model has its scale."""
+def _report(model: RewardModel, pairs: Rows, flags: Rows, bounds: Bounds) -> dict[str, Any]:
+    """Figures on what was kept back, before the model has its scale, and whether they pass."""
     report: dict[str, Any] = {}
     pairs = decided(pairs)
     if pairs:
         chosen, rejected = (
             np.array([float(len(pair[side])) for pair in pairs]) for side in ("chosen", "rejected")
         )
-        report["quality"] = pair_report(cooled(odds(model, pairs)), chosen, rejected)
+        prompts = [json.dumps(pair["prompt"], sort_keys=True) for pair in pairs]
+        report["quality"] = pair_report(cooled(odds(model, pairs)), chosen, rejected, prompts)
     if flags:
         scores = model.score([flag["prompt"] for flag in flags], [flag["answer"] for flag in flags])
         report["safety"] = flag_report(
             scores["violation"], np.array([float(flag["violation"]) for flag in flags])
         )
-    return report
+    return report | verdict(report.get("quality", {}), bounds)
 
 
 def _cross_validated(

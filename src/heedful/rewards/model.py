@@ -52,6 +52,11 @@ class Scale:
     zeros: tuple[float, ...] = ()  # by member: no comparison fixes where its scores begin
     temperature: float = 1.0  # of the log-odds of a comparison, so that they are as sure as they are right
 
+    @property
+    def unit(self) -> float:
+        """What one deviation of difference in quality is in log-odds."""
+        return self.std / self.temperature
+
 
 @dataclass(frozen=True, slots=True)
 class Readings:
@@ -155,7 +160,7 @@ class RewardModel(nn.Module):
 
     def preferred(self, gap_p: NDArray[np.float64]) -> NDArray[np.float64]:
         """How likely people prefer the one answer to the other, by the difference of their `quality`."""
-        probability_p: NDArray[np.float64] = expit(gap_p * self.scale.std / self.scale.temperature)
+        probability_p: NDArray[np.float64] = expit(gap_p * self.scale.unit)
         return probability_p
 
     @torch.inference_mode()
