@@ -37,7 +37,14 @@ WALLS = [
     "none",
 ]
 FULL = WALLS[:1]
-OURS = [str(Path.cwd()), str(Path.home() / ".cache"), "/etc/shadow", "/etc/ssh", "/var", "/run"]
+OURS = [
+    *(str(Path.cwd() / name) for name in ("src", "tests", "pyproject.toml")),
+    str(Path.home() / ".cache"),
+    "/etc/shadow",
+    "/etc/ssh",
+    "/var",
+    "/run",
+]
 
 
 @pytest.fixture(params=WALLS)
