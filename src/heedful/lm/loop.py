@@ -12,7 +12,7 @@ import json
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -123,6 +123,20 @@ class LoopSettings(BaseModel):
 
 
 GOOD_FEEDBACK = 0.8  # quality from which the full rate is used
+
+
+def stepper_of(
+    settings: LoopSettings, groups: Sequence[tuple[float, Iterable[nn.Parameter]]], steps: int
+) -> Stepper:
+    """An optimiser as these settings want it; each group has its highest rate for feedback that is good."""
+    return Stepper(
+        [(settings.highest_rate(rate), parameters) for rate, parameters in groups],
+        steps=steps,
+        warmup=settings.warmup,
+        schedule=settings.schedule,
+        clip=settings.clip,
+        decay=settings.decay,
+    )
 
 
 def learn(

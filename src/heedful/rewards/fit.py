@@ -21,8 +21,8 @@ from heedful.lm import columns, state
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
-from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up
-from heedful.lm.optim import Stepper, freeze_embeddings
+from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up, stepper_of
+from heedful.lm.optim import freeze_embeddings
 from heedful.lm.records import key_of, read_records, write_records
 from heedful.rewards.bounds import Bounds, verdict
 from heedful.rewards.calibration import cooled
@@ -193,17 +193,11 @@ def _train(model: RewardModel, data: Data, settings: FitSpec, work: Path, track:
     ]
     if not settings.embeddings:
         freeze_embeddings(model.backbone)
-    stepper = Stepper(
-        [
-            (settings.highest_rate(), model.backbone.parameters()),
-            (settings.highest_rate(settings.head_rate), model.heads.parameters()),
-        ],
-        steps=steps,
-        warmup=settings.warmup,
-        schedule=settings.schedule,
-        clip=settings.clip,
-        decay=settings.decay,
-    )
+    rates = [
+        (settings.rate, model.backbone.parameters()),
+        (settings.head_rate, model.heads.parameters()),
+    ]
+    stepper = stepper_of(settings, rates, steps)
     modules = {"backbone": model.backbone, "heads": model.heads}
     return learn(courses, stepper, modules, settings, steps=steps, work=work, track=track, key=key)
 

@@ -22,11 +22,11 @@ from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Course, Track, learn, set_up
+from heedful.lm.loop import Track, set_up
 from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
 from heedful.training.losses import PairLoss, direct_preference
-from heedful.training.starting import PreferenceSettings, finish, start
+from heedful.training.starting import PreferenceSettings, opened, teach
 
 
 class DpoSpec(PreferenceSettings):
@@ -52,30 +52,21 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     records = pairs(settings.preferences)
     if not records:
         raise InvalidInput(f"{settings.preferences} holds no pairs", field="preferences")
-    steps = settings.steps(len(records))
-    loaded, stepper = start(settings, steps)
-    lesson = Pairs(loaded, records, settings)
-    last: dict[str, float] = {}
-
-    def note(step: int, figures: Mapping[str, float]) -> None:
-        last.update(figures)
-        track(step, figures)
-
-    stopped = learn(
-        [Course(lesson, settings.batch)],
-        stepper,
-        {"model": loaded.model},
+    loaded = opened(settings, settings.model)
+    taught = teach(
+        loaded,
+        Pairs(loaded, records, settings),
         settings,
-        steps=steps,
+        steps=settings.steps(len(records)),
         work=work,
-        track=note,
+        track=track,
         key=key_of(spec, settings.preferences),
     )
     return {
-        "model": finish(loaded, settings, work, stopped),
-        "steps": stepper.taken,
-        "stopped": stopped,
-        **{name: last.get(name) for name in ("loss", "accuracy", "margin")},
+        "model": taught.model,
+        "steps": taught.steps,
+        "stopped": taught.stopped,
+        **taught.last("loss", "accuracy", "margin"),
     }
 
 

@@ -22,12 +22,12 @@ from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Course, Track, learn, set_up
+from heedful.lm.loop import Track, set_up
 from heedful.lm.optim import autocast
 from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
 from heedful.training.losses import ThumbLoss, from_thumbs
-from heedful.training.starting import PreferenceSettings, finish, start
+from heedful.training.starting import PreferenceSettings, opened, teach
 
 
 class KtoSpec(PreferenceSettings):
@@ -53,30 +53,21 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     records = thumbs(settings.thumbs)
     if len(records) < 2:
         raise InvalidInput(f"{settings.thumbs} holds fewer than two thumbs", field="thumbs")
-    steps = settings.steps(len(records))
-    loaded, stepper = start(settings, steps)
-    lesson = Thumbs(loaded, records, settings)
-    last: dict[str, float] = {}
-
-    def note(step: int, figures: Mapping[str, float]) -> None:
-        last.update(figures)
-        track(step, figures)
-
-    stopped = learn(
-        [Course(lesson, settings.batch)],
-        stepper,
-        {"model": loaded.model},
+    loaded = opened(settings, settings.model)
+    taught = teach(
+        loaded,
+        Thumbs(loaded, records, settings),
         settings,
-        steps=steps,
+        steps=settings.steps(len(records)),
         work=work,
-        track=note,
+        track=track,
         key=key_of(spec, settings.thumbs),
     )
     return {
-        "model": finish(loaded, settings, work, stopped),
-        "steps": stepper.taken,
-        "stopped": stopped,
-        **{name: last.get(name) for name in ("loss", "margin")},
+        "model": taught.model,
+        "steps": taught.steps,
+        "stopped": taught.stopped,
+        **taught.last("loss", "margin"),
     }
 
 

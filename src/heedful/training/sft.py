@@ -16,21 +16,21 @@ from pydantic import Field
 from torch import Tensor
 
 from heedful.errors import InvalidInput
-from heedful.lm import state
 from heedful.lm.chat import answers_ids, prompts_ids
 from heedful.lm.columns import demonstrations
 from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
-from heedful.lm.load import Loaded, load, save
+from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Course, LoopSettings, Track, learn, set_up
-from heedful.lm.optim import Stepper, autocast
+from heedful.lm.loop import LoopSettings, Track, set_up
+from heedful.lm.optim import autocast
 from heedful.lm.records import key_of
 from heedful.lm.tiny import TinyShape, make_tiny
 from heedful.training.losses import nll
+from heedful.training.starting import PolicySettings, adapted, opened, teach
 
 
-class SftSpec(LoopSettings):
+class SftSpec(PolicySettings):
     """What to learn from whom, and how long."""
 
     demonstrations: Path
@@ -44,9 +44,6 @@ class SftSpec(LoopSettings):
 
     steps: int = Field(500, ge=1)
     """Optimiser steps."""
-
-    batch: int = Field(32, ge=1)
-    """Demonstrations per step."""
 
     rate: float = Field(3e-3, gt=0)
     """Highest learning rate; for pretrained models use far less."""
@@ -67,52 +64,33 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         raise InvalidInput(f"{settings.demonstrations} holds no demonstrations", field="demonstrations")
     loaded = _start(settings, records)
     kept_back = int(len(records) * settings.held_out)
-    shown = Demonstrations(loaded, records[: len(records) - kept_back], settings.device)
-    stepper = Stepper(
-        [(settings.highest_rate(), loaded.model.parameters())],
-        steps=settings.steps,
-        warmup=settings.warmup,
-        schedule=settings.schedule,
-        clip=settings.clip,
-        decay=settings.decay,
-    )
-    losses: list[float] = []
-
-    def note(step: int, figures: Mapping[str, float]) -> None:
-        losses.append(figures["loss"])
-        track(step, figures)
-
-    stopped = learn(
-        [Course(shown, settings.batch)],
-        stepper,
-        {"model": loaded.model},
+    taught = teach(
+        loaded,
+        Demonstrations(loaded, records[: len(records) - kept_back], settings.device),
         settings,
         steps=settings.steps,
         work=work,
-        track=note,
+        track=track,
         key=key_of(spec, settings.demonstrations),
     )
-    save(loaded, work / "model")
-    if stopped == "done":
-        state.discard(work)
     held = Demonstrations(loaded, records[len(records) - kept_back :], settings.device)
     return {
-        "model": str(work / "model"),
-        "loss": sum(losses[-20:]) / max(1, len(losses[-20:])),
+        "model": taught.model,
+        "loss": sum(figures["loss"] for figures in taught.recent) / max(1, len(taught.recent)),
         "held_out_loss": held.mean_loss(settings),
-        "stopped": stopped,
-        "steps": stepper.taken,
+        "stopped": taught.stopped,
+        "steps": taught.steps,
         "parameters": sum(parameter.numel() for parameter in loaded.model.parameters()),
     }
 
 
 def _start(settings: SftSpec, records: list[dict[str, Any]]) -> Loaded:
     if settings.model is not None:
-        return load(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
+        return opened(settings, settings.model)
     texts = [message["content"] for record in records for message in record["prompt"]]
     texts += [record["answer"] for record in records]
     tiny = make_tiny(texts, shape=settings.tiny, seed=settings.seed)
-    return Loaded(tiny.model.to(settings.device), tiny.tokenizer)
+    return adapted(Loaded(tiny.model.to(settings.device), tiny.tokenizer), settings)
 
 
 @dataclass(frozen=True, slots=True)

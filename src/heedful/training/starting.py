@@ -1,19 +1,33 @@
-"""What DPO and KTO have in common: the model they start from, its optimiser, and its way back to disk."""
+"""What SFT, DPO and KTO have in common: from a model and a lesson to a trained model on disk."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import Field
 
 from heedful.lm import lora, state
 from heedful.lm.load import Loaded, load, save
-from heedful.lm.loop import LoopSettings, Stopped
+from heedful.lm.loop import Course, Lesson, LoopSettings, Stopped, Track, learn, stepper_of
 from heedful.lm.lora import Lora
-from heedful.lm.optim import Stepper
+
+RECENT = 20  # steps whose figures are told at the end
 
 
-class PreferenceSettings(LoopSettings):
+class PolicySettings(LoopSettings):
+    """How a policy is taught."""
+
+    batch: int = Field(32, ge=1)
+    """Samples per step."""
+
+    lora: Lora | None = None
+    """Train low-rank adapters instead of all weights."""
+
+
+class PreferenceSettings(PolicySettings):
     """What to start from, how far to go from there, and how often to go through the data."""
 
     model: str
@@ -25,14 +39,8 @@ class PreferenceSettings(LoopSettings):
     epochs: float = Field(1.0, gt=0)
     """Passes over the data."""
 
-    batch: int = Field(32, ge=1)
-    """Samples per step."""
-
     rate: float = Field(1e-4, gt=0)
     """Highest learning rate; for pretrained models use far less."""
-
-    lora: Lora | None = None
-    """Train low-rank adapters instead of all weights."""
 
     cache: Path | None = None
     """Directory that keeps what the reference said, for the next run over the same data."""
@@ -41,26 +49,66 @@ class PreferenceSettings(LoopSettings):
         return max(1, round(samples * self.epochs / self.batch))
 
 
-def start(settings: PreferenceSettings, steps: int) -> tuple[Loaded, Stepper]:
-    loaded = load(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
+@dataclass(frozen=True, slots=True)
+class Taught:
+    """What became of a run."""
+
+    model: str  # directory, as any library loads it
+    steps: int
+    stopped: Stopped
+    recent: tuple[Mapping[str, float], ...]  # figures of the last steps
+
+    def last(self, *names: str) -> dict[str, float | None]:
+        """Figures of the last step; None where there was none."""
+        figures = self.recent[-1] if self.recent else {}
+        return {name: figures.get(name) for name in names}
+
+
+def opened(settings: PolicySettings, model: str) -> Loaded:
+    """The model that is to learn."""
+    return adapted(
+        load(model, device=settings.device, trust_remote_code=settings.trust_remote_code), settings
+    )
+
+
+def adapted(loaded: Loaded, settings: PolicySettings) -> Loaded:
+    """With adapters, where they are asked for."""
     if settings.lora is not None:
         lora.add(loaded.model, settings.lora)
-    stepper = Stepper(
-        [(settings.highest_rate(), loaded.model.parameters())],
+    return loaded
+
+
+def teach(
+    loaded: Loaded,
+    lesson: Lesson,
+    settings: PolicySettings,
+    *,
+    steps: int,
+    work: Path,
+    track: Track,
+    key: str,
+) -> Taught:
+    """Go through the lesson and save what has learned."""
+    stepper = stepper_of(settings, [(settings.rate, loaded.model.parameters())], steps)
+    recent: deque[Mapping[str, float]] = deque(maxlen=RECENT)
+
+    def note(step: int, figures: Mapping[str, float]) -> None:
+        recent.append(dict(figures))
+        track(step, figures)
+
+    stopped = learn(
+        [Course(lesson, settings.batch)],
+        stepper,
+        {"model": loaded.model},
+        settings,
         steps=steps,
-        warmup=settings.warmup,
-        schedule=settings.schedule,
-        clip=settings.clip,
-        decay=settings.decay,
+        work=work,
+        track=note,
+        key=key,
     )
-    return loaded, stepper
-
-
-def finish(loaded: Loaded, settings: PreferenceSettings, work: Path, stopped: Stopped) -> str:
-    """The directory of the trained model, as any library loads it."""
     if settings.lora is not None:
         lora.merge(loaded.model)
     save(loaded, work / "model")
     if stopped == "done":
         state.discard(work)
-    return str(work / "model")
+    return Taught(str(work / "model"), stepper.taken, stopped, tuple(recent))
