@@ -23,13 +23,15 @@ raises little of it.
 
 A reward model that also reads behind the call (the default of `heedful.rewards.fit`) is not led astray by
 the same optimisation: true quality rises, and doubt falls. In full runs it is measured on (a), and shown on
-(b), where there is nothing to find.
+(b), where there is nothing to find. `action_accuracy` is how often either kind prefers the right call to a
+wrong one before the same prose.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -55,6 +57,7 @@ from heedful.rewards.model import load as load_reward
 from heedful.simulation import gold
 from heedful.simulation.demonstrations import demonstrate
 from heedful.simulation.people import draw_experts, draw_raters
+from heedful.simulation.replies import ACTIONS
 from heedful.simulation.tickets import INTENTS, Ticket, draw_ticket, ticket_of
 from heedful.training import grpo, sft
 from learning import different, row, sampled, silent
@@ -243,6 +246,20 @@ def heads(model: RewardModel, pairs: list[Record], seed: int) -> Callable[[Mappi
     return of
 
 
+def told_actions_apart(model: RewardModel, tickets: list[Ticket], texts: list[str], random: Random) -> float:
+    """How often the right call scores higher than a wrong one before the very same prose."""
+    prompts = [ticket.prompt for ticket in tickets]
+    prose = [re.sub(r"^\s*\[[a-z]+\]\s*", "", text) for text in texts]
+    right = [gold.right_action(ticket) for ticket in tickets]
+    wrong = [random.choice([action for action in ACTIONS if action != one]) for one in right]
+    better, worse = (
+        model.score(prompts, [f"[{action}] {rest}" for action, rest in zip(actions, prose, strict=True)])
+        for actions in (right, wrong)
+    )
+    gap = better["quality"] - worse["quality"]
+    return float(((gap > 0) + 0.5 * (gap == 0)).mean())
+
+
 # -- one seed ----------------------------------------------------------------------------------------------
 
 
@@ -294,6 +311,7 @@ def trial(first: str, work: Path, seed: int, args: argparse.Namespace, *, end_on
         "proxy": {which: float(values["quality"].mean()) for which, values in told.items()},
         "doubt": {which: float(values[CHOSEN].mean()) for which, values in told.items()},
         "kl": run["kl"],
+        "action_accuracy": told_actions_apart(model, *sets["known"], random),
         "auroc": {
             which: {signal: auroc(told["known"][signal], told[which][signal]) for signal in tests}
             for which in ("unseen", "too_far")
@@ -371,6 +389,9 @@ def summary(results: list[Record]) -> Record:
             kind: {
                 **{f"auroc_{which}": figures(kind, which) for which in ("unseen", "too_far")},
                 **{name: averages(kind, name) for name in ("gold", "proxy", "doubt", "error_correlation")},
+                "action_accuracy": round(
+                    float(np.mean([result[kind]["action_accuracy"] for result in results])), 3
+                ),
             }
             for kind in kinds
         },
