@@ -49,9 +49,9 @@ from heedful.lm.heads import read_points
 from heedful.lm.layout import Tree, pack
 from heedful.lm.load import save
 from heedful.lm.records import read_records, write_records
+from heedful.lm.splits import split
 from heedful.lm.tiny import make_tiny
 from heedful.rewards import fit
-from heedful.rewards.data import split
 from heedful.rewards.model import RewardModel
 from heedful.rewards.model import load as load_reward
 from heedful.simulation import gold

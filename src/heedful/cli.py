@@ -576,6 +576,51 @@ def train(
         printing.show(*printing.trained(done))
 
 
+@app.command("sweep")
+def sweep(
+    context: typer.Context,
+    method: Annotated[Method, typer.Argument(help="sft, reward, dpo or kto.")],
+    data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=LOW..HIGH", help="A setting to try; NAME=A,B,C tries these values."),
+    ] = None,
+    trials: Annotated[int, typer.Option(min=1, help="How many combinations.")] = 12,
+    seconds: Annotated[
+        float | None, typer.Option(min=1, help="Stop after so long; the same command goes on.")
+    ] = None,
+    metric: Annotated[
+        str | None, typer.Option(help="Which figure of a result decides, such as report.quality.accuracy.")
+    ] = None,
+    highest: Annotated[bool, typer.Option("--highest/--lowest", help="Whether more of it is better.")] = True,
+    seed: Annotated[int, typer.Option(help="Of what is tried.")] = 0,
+    model: Annotated[str | None, typer.Option(help="Directory or hub name to start from.")] = None,
+    out: Annotated[Path, typer.Option(help="Where trials and the best model go.")] = Path("heedful-sweep"),
+    config: Annotated[
+        Path | None, typer.Option(help="YAML or JSON with any of the method's settings.")
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="A setting of all trials."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Try settings of a training within bounds; keeps the best model, and its settings for `train --config`."""
+    from heedful import printing, sweeping, teaching
+
+    dials = [sweeping.dial(one) for one in vary or ()]
+    spec = teaching.spec_of(method.value, data, model, config, option or ())
+    goal = sweeping.goal_of(method.value, metric, highest=highest)
+    with printing.steps(f"sweep ({method.value})") as track:
+        found = sweeping.run(
+            method.value, spec, dials, out, track, goal=goal, trials=trials, seconds=seconds, seed=seed
+        )
+    if json:
+        _print_json(found.row())
+    else:
+        printing.show(*printing.swept(found.row()))
+
+
 @evaluation.command("reward")
 def eval_reward(
     context: typer.Context,

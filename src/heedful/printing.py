@@ -517,6 +517,25 @@ def trained(done: Mapping[str, Any]) -> list[Any]:
     return shown
 
 
+def swept(found: Mapping[str, Any]) -> list[Any]:
+    """Every trial of a sweep, the best one marked."""
+    trials, best = found["trials"], found["best"]
+    names = list(trials[0]["values"]) if trials else []
+    rows = [
+        (
+            f"{trial['trial']:03d}",
+            *(_flat(trial["values"][name]) for name in names),
+            trial["why"] if trial["figure"] is None else f"{trial['figure']:.4g}",
+            "best" if best is not None and trial["trial"] == best["trial"] else "",
+        )
+        for trial in trials
+    ]
+    shown: list[Any] = [table(("trial", *names, found["metric"], ""), rows)]
+    if best is None:
+        return [*shown, Text("no trial came to a figure", style="yellow")]
+    return [*shown, Text(f"the best model: {found['model']}; its settings: best.yaml beside it")]
+
+
 def _flat(part: Any) -> str:
     if isinstance(part, Mapping):
         return ", ".join(f"{name} {_flat(value)}" for name, value in part.items())

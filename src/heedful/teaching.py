@@ -40,6 +40,12 @@ def spec_of(
     return order(shape, config, options, {task.data: None if data is None else str(data), "model": model})
 
 
+def check(name: str, spec: dict[str, Any]) -> None:
+    """Nothing, or what is wrong with an order."""
+    task = TASKS[name]
+    order(getattr(importlib.import_module(task.module), task.spec), None, (), spec)
+
+
 def run(
     name: str, spec: dict[str, Any], out: Path, track: Callable[..., None], *, resume: bool
 ) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from heedful.rewards.data import split
+from heedful.lm.splits import split
 from heedful.rewards.losses import bradley_terry, centring, flagged, plackett_luce
 from heedful.rewards.report import accuracy, calibration_error, flag_report, pair_report
 

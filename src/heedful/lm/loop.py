@@ -17,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor, nn
 
 from heedful.lm import state
@@ -31,7 +31,7 @@ from heedful.lm.state import Progress
 
 Track = Callable[[int, Mapping[str, float]], None]
 Figures = Mapping[str, Tensor]  # sums over samples, divided like the loss
-Stopped = Literal["done", "seconds", "tokens"]
+Stopped = Literal["done", "seconds", "tokens", "money"]
 
 LOOK = 10  # steps between two looks at the figures: each look waits for the device
 
@@ -110,11 +110,23 @@ class LoopSettings(BaseModel):
     tokens: int | None = Field(None, gt=0)
     """Stop after so many tokens, likewise."""
 
+    money: float | None = Field(None, gt=0)
+    """Stop when so much has been spent, likewise; `hourly` says what an hour costs."""
+
+    hourly: float = Field(0.0, ge=0)
+    """What an hour of this machine costs, in the same coin as `money`."""
+
     save_seconds: float = Field(60.0, gt=0)
     """Between two states on disk."""
 
     trust_remote_code: bool = False
     """Allow code that ships with the model."""
+
+    @model_validator(mode="after")
+    def _priced(self) -> Self:
+        if self.money is not None and not self.hourly:
+            raise ValueError("money is a budget only where an hour has a price: give hourly too")
+        return self
 
     def highest_rate(self, rate: float | None = None) -> float:
         """The rate, as far as the feedback deserves it."""
@@ -168,6 +180,21 @@ def learn(
                 run.save()
     run.look(steps)
     return "done"
+
+
+@torch.inference_mode()
+def measured(lesson: Lesson, settings: LoopSettings) -> dict[str, float]:
+    """Loss and figures of a lesson as it stands, without learning from it; nothing where it is empty."""
+    if not lesson.lengths:
+        return {}
+    units = lesson.begin(range(len(lesson.lengths)))
+    told: dict[str, float] = {}
+    for cut in micro_batches(lesson.lengths, settings.micro_tokens):
+        with autocast(settings.precision, settings.device):
+            loss, figures = lesson.loss(lesson.prepare(cut))
+        for name, value in {"loss": loss, **figures}.items():
+            told[name] = told.get(name, 0.0) + float(value) / units
+    return told
 
 
 class _Run:
@@ -249,6 +276,8 @@ class _Run:
             return "seconds"
         if settings.tokens is not None and self.progress.tokens >= settings.tokens:
             return "tokens"
+        if settings.money is not None and spent / 3600 * settings.hourly >= settings.money:
+            return "money"
         return None
 
     def _next(self, place: int) -> tuple[list[int], tuple[int, int]]:

@@ -10,6 +10,8 @@ from typing import Any
 
 from heedful.errors import InvalidInput
 
+BUDGETS = ("seconds", "tokens", "money", "hourly", "save_seconds")
+
 
 def read_records(path: Path, *needed: str) -> list[dict[str, Any]]:
     """Every line as a dictionary; a line without one of the `needed` keys is refused by its number."""
@@ -33,7 +35,7 @@ def read_records(path: Path, *needed: str) -> list[dict[str, Any]]:
 
 def key_of(spec: Mapping[str, Any], *files: Path | None) -> str:
     """Which run this is: what was asked for, and of which data. Where it is stopped is no part of it."""
-    asked = {name: value for name, value in spec.items() if name not in ("seconds", "tokens", "save_seconds")}
+    asked = {name: value for name, value in spec.items() if name not in BUDGETS}
     digest = hashlib.sha256(json.dumps(asked, sort_keys=True, default=str).encode())
     for file in files:
         digest.update(b"" if file is None else hashlib.sha256(file.read_bytes()).digest())

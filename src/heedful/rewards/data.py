@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
-Rows = list[dict[str, Any]]
+from heedful.lm.splits import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,22 +22,6 @@ class Data:
 
     def each(self, made: Callable[[Rows], Rows]) -> Data:
         return Data(made(self.pairs), made(self.rankings), made(self.flags))
-
-
-def place_of(prompt: Any) -> float:
-    """From 0 to 1 by a hash of the prompt: the same prompt, the same side of every split."""
-    digest = hashlib.sha256(json.dumps(prompt, sort_keys=True).encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
-
-
-def split(records: Sequence[dict[str, Any]], held_out: float) -> tuple[Rows, Rows]:
-    """Records to fit on and records kept back."""
-    return between(records, held_out, 1.0), between(records, 0.0, held_out)
-
-
-def between(records: Sequence[dict[str, Any]], low: float, high: float) -> Rows:
-    """Those whose prompts have a place from `low` up to `high`."""
-    return [record for record in records if low <= place_of(record["prompt"]) < high]
 
 
 def decided(pairs: Rows) -> Rows:

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from heedful.lm.columns import GROUPS
 from heedful.lm.logprobs import plain
+from heedful.lm.splits import Rows
 from heedful.rewards import doubt, leanings
 from heedful.rewards.calibration import temperature
-from heedful.rewards.data import Rows, decided, said, texts
+from heedful.rewards.data import decided, said, texts
 from heedful.rewards.model import RewardModel, Scale
 
 KNOWN = 4000  # prompts that a doubt is fitted to, at most

@@ -24,9 +24,10 @@ from heedful.lm.load import load as load_model
 from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up, stepper_of
 from heedful.lm.optim import freeze_embeddings
 from heedful.lm.records import key_of, read_records, write_records
+from heedful.lm.splits import Rows, between, split
 from heedful.rewards.bounds import Bounds, verdict
 from heedful.rewards.calibration import cooled
-from heedful.rewards.data import Data, Rows, between, decided, implied, split
+from heedful.rewards.data import Data, decided, implied
 from heedful.rewards.finding import doubt_of, leanings_of, odds, scale_of
 from heedful.rewards.lessons import Flags, Pairs, Rankings
 from heedful.rewards.model import RewardModel

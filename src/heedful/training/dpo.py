@@ -22,9 +22,10 @@ from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Track, set_up
+from heedful.lm.loop import Track, measured, set_up
 from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
+from heedful.lm.splits import split
 from heedful.training.losses import PairLoss, direct_preference
 from heedful.training.starting import PreferenceSettings, opened, teach
 
@@ -46,18 +47,22 @@ class DpoSpec(PreferenceSettings):
 
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
-    """Train and save; returns {"model", "steps", "stopped", "loss", "accuracy", "margin"}."""
+    """Train and save; returns {"model", "steps", "stopped", "loss", "accuracy", "margin", "held_out"}."""
     settings = DpoSpec.model_validate(spec)
     set_up(settings)
     records = pairs(settings.preferences)
     if not records:
         raise InvalidInput(f"{settings.preferences} holds no pairs", field="preferences")
+    shown, kept_back = split(records, settings.held_out)
+    if not shown:
+        raise InvalidInput(f"held_out={settings.held_out} keeps everything back: give less", field="held_out")
     loaded = opened(settings, settings.model)
+    lesson, held = (Pairs(loaded, rows, settings) for rows in (shown, kept_back))
     taught = teach(
         loaded,
-        Pairs(loaded, records, settings),
+        lesson,
         settings,
-        steps=settings.steps(len(records)),
+        steps=settings.steps(len(shown)),
         work=work,
         track=track,
         key=key_of(spec, settings.preferences),
@@ -66,6 +71,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         "model": taught.model,
         "steps": taught.steps,
         "stopped": taught.stopped,
+        "held_out": measured(held, settings),
         **taught.last("loss", "accuracy", "margin"),
     }
 
@@ -94,9 +100,8 @@ class Pairs:
         require_room(loaded.model, self._trees)
         self._weights = torch.tensor([float(record.get("weight", 1.0)) for record in records])
         # Adapters start as nothing: before the first step the model is its own reference.
-        self._reference = log_likelihoods(loaded.model, self._trees, settings, cache=settings.cache).view(
-            -1, 2
-        )
+        said_a = log_likelihoods(loaded.model, self._trees, settings, cache=settings.cache)
+        self._reference = said_a.view(len(self._trees), 2)
         self.lengths = [len(tree) for tree in self._trees]
 
     def begin(self, indices: Sequence[int]) -> float:

@@ -22,10 +22,11 @@ from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Track, set_up
+from heedful.lm.loop import Track, measured, set_up
 from heedful.lm.optim import autocast
 from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
+from heedful.lm.splits import split
 from heedful.training.losses import ThumbLoss, from_thumbs
 from heedful.training.starting import PreferenceSettings, opened, teach
 
@@ -47,18 +48,22 @@ class KtoSpec(PreferenceSettings):
 
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
-    """Train and save; returns {"model", "steps", "stopped", "loss", "margin"}."""
+    """Train and save; returns {"model", "steps", "stopped", "loss", "accuracy", "margin", "held_out"}."""
     settings = KtoSpec.model_validate(spec)
     set_up(settings)
     records = thumbs(settings.thumbs)
     if len(records) < 2:
         raise InvalidInput(f"{settings.thumbs} holds fewer than two thumbs", field="thumbs")
+    shown, kept_back = split(records, settings.held_out)
+    if not shown:
+        raise InvalidInput(f"held_out={settings.held_out} keeps everything back: give less", field="held_out")
     loaded = opened(settings, settings.model)
+    lesson, held = (Thumbs(loaded, rows, settings) for rows in (shown, kept_back))
     taught = teach(
         loaded,
-        Thumbs(loaded, records, settings),
+        lesson,
         settings,
-        steps=settings.steps(len(records)),
+        steps=settings.steps(len(shown)),
         work=work,
         track=track,
         key=key_of(spec, settings.thumbs),
@@ -67,7 +72,8 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         "model": taught.model,
         "steps": taught.steps,
         "stopped": taught.stopped,
-        **taught.last("loss", "margin"),
+        "held_out": measured(held, settings),
+        **taught.last("loss", "accuracy", "margin"),
     }
 
 
@@ -123,6 +129,7 @@ class Thumbs:
         losses_a = from_thumbs(moved_a, up_a, beta=settings.beta, kind=settings.loss, baseline=self._baseline)
         signs_a = torch.where(up_a, 1.0, -1.0)
         return (losses_a * weights_a).sum(), {
+            "accuracy": ((moved_a > self._baseline) == up_a).float().mul(weights_a).sum(),
             "margin": (settings.beta * moved_a * signs_a * weights_a).sum(),
             "baseline": weights_a.sum() * self._baseline,
         }

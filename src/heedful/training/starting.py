@@ -42,6 +42,9 @@ class PreferenceSettings(PolicySettings):
     rate: float = Field(1e-4, gt=0)
     """Highest learning rate; for pretrained models use far less."""
 
+    held_out: float = Field(0.0, ge=0, lt=1)
+    """Share of the prompts kept back to measure on."""
+
     cache: Path | None = None
     """Directory that keeps what the reference said, for the next run over the same data."""
 
