@@ -89,13 +89,14 @@ def auroc(known: Floats, strange: Floats) -> float:
 # -- the world ---------------------------------------------------------------------------------------------
 
 
-def first_policy(seed: int, work: Path, random: Random, unseen: str, args: argparse.Namespace) -> str:
+def first_policy(seed: int, work: Path, random: Random, unseen: str | None, args: argparse.Namespace) -> str:
     """Its tokenizer has met all words, its weights only those of the known intents."""
     tickets = drawn(random, args.demonstrations, lambda ticket: ticket.intent != unseen)
     shown = [row(ticket, answer=demonstrate(ticket, random)) for ticket in tickets]
     write_records(work / "demonstrations.jsonl", shown)
     texts = [text for one in shown for text in (one["prompt"][0]["content"], one["answer"])]
-    texts += [ticket.text for ticket in drawn(random, 1000, lambda ticket: ticket.intent == unseen)]
+    if unseen:
+        texts += [ticket.text for ticket in drawn(random, 1000, lambda ticket: ticket.intent == unseen)]
     save(make_tiny(texts, seed=seed), work / "base")
     spec = {"demonstrations": str(work / "demonstrations.jsonl"), "model": str(work / "base"), "seed": seed}
     return str(sft.run(spec | {"steps": args.steps}, work / "sft", silent)["model"])

@@ -123,7 +123,7 @@ def main() -> int:
     parser.add_argument("--steps", type=int, default=400, help="of the first policy")
     parser.add_argument("--pairs", type=int, default=1500, help="of the crowd")
     parser.add_argument("--own", type=int, default=50, help="pairs of each segment")
-    parser.add_argument("--held-out", type=int, default=500, help="fresh tickets of each segment")
+    parser.add_argument("--held-out", type=int, default=300, help="fresh tickets of each segment")
     args = parser.parse_args()
     torch.set_num_threads(1)
     results = []
@@ -133,7 +133,7 @@ def main() -> int:
             work = Path(temporary)
             for part in ("base", "sft"):
                 (work / part).mkdir()
-            first = first_policy(seed, work, Random(seed), "", args)
+            first = first_policy(seed, work, Random(seed), None, args)
             result: Record = {"seed": seed}
             result["tastes"] = trial(first, work / "tastes", seed, args, tastes=True)
             result["tasteless"] = trial(first, work / "tasteless", seed, args, tastes=False)

@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from heedful import teaching
 from heedful.cli import main
 from heedful.lm import columns
 from heedful.lm.load import load, save
@@ -188,3 +189,21 @@ def test_rows_that_say_nothing_are_refused_by_number(
 ) -> None:
     with pytest.raises(Exception, match=f"row 1 .*{said}"):
         read(tmp_path, kind, record)
+
+
+@pytest.mark.parametrize("method", ["dpo", "kto"])
+def test_what_was_kept_back_is_measured(method: str, tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"ask {n}", "chosen": "yes please", "rejected": "no never"}
+        if method == "dpo"
+        else {"prompt": f"ask {n}", "answer": ("no never", "yes please")[n % 2], "up": bool(n % 2)}
+        for n in range(40)
+    ]
+    write_records(tmp_path / "rows.jsonl", rows)
+    shape = TinyShape(width=16, layers=1, heads=2, vocabulary=300)
+    save(make_tiny(["ask yes please no never"] * 4, shape=shape), tmp_path / "base")
+    asked = {"model": str(tmp_path / "base"), "held_out": 0.4, "rate": 3e-3, "epochs": 20, "batch": 8}
+    data = {teaching.TASKS[method].data: str(tmp_path / "rows.jsonl")}
+    done = teaching.run(method, asked | data, tmp_path / "out", lambda *_: None, resume=False)
+    assert done["held_out"]["accuracy"] == 1.0
+    assert done["held_out"]["loss"] < 0.69

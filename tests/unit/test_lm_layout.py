@@ -28,6 +28,7 @@ from heedful.lm.flat import hidden_states
 from heedful.lm.heads import SENSELESS, read_points
 from heedful.lm.layout import Packed, Tree, batches, micro_batches, pack
 from heedful.lm.logprobs import answer_logprobs
+from heedful.lm.loop import LoopSettings, sparing
 
 SMALL: dict[str, Any] = {
     "vocab_size": 64,
@@ -120,6 +121,30 @@ def test_a_packed_row_says_what_the_library_says(model: Any) -> None:
         gradients(model, (got * weights).sum()), gradients(model, (want * weights).sum()), strict=True
     ):
         assert torch.allclose(ours, theirs, atol=2e-4, rtol=1e-3)
+
+
+def test_what_is_computed_again_on_the_way_back_is_the_same(model: Any) -> None:
+    packed = pack(TREES)
+    kept = gradients(model, answer_logprobs(model, packed).sum())
+    sparing(model, LoopSettings(recompute=True))
+    few, again = held_by(model, packed)
+    for one, other in zip(gradients(model, again.sum()), kept, strict=True):
+        assert torch.equal(one, other)
+    model.base_model.gradient_checkpointing = False
+    assert few < 0.7 * held_by(model, packed)[0]
+
+
+def held_by(model: Any, packed: Packed) -> tuple[int, Tensor]:
+    """How many numbers are kept for the way back."""
+    held: list[int] = []
+
+    def keep(one: Tensor) -> Tensor:
+        held.append(one.numel())
+        return one
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda one: one):
+        said = answer_logprobs(model, packed)
+    return sum(held), said
 
 
 def test_a_shared_prompt_says_what_a_prompt_of_ones_own_says(model: Any) -> None:

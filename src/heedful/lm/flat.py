@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
 
 from heedful.errors import InvalidInput
 from heedful.lm.attention import tree_attention
@@ -59,6 +60,14 @@ def _unusual(config: Any) -> bool:
     )
 
 
+def _through(model: Any, block: Callable[..., Tensor], *given: Any) -> Tensor:
+    """The block's states; where the model is told to save memory, what it held is computed again on the way back."""
+    if getattr(model.base_model, "gradient_checkpointing", False) and torch.is_grad_enabled():
+        again: Tensor = checkpoint(block, *given, use_reentrant=False)
+        return again
+    return block(*given)
+
+
 # -- Llama's kind ------------------------------------------------------------------------------------------
 
 
@@ -70,12 +79,19 @@ def _llama(model: Any, packed: Packed, places_k: Tensor | None) -> Tensor:
     cos_n1d, sin_n1d = cos[0][:, None], sin[0][:, None]
     for layer in base.layers:
         at = places_k if layer is base.layers[-1] else None
-        normed = _rms(layer.input_layernorm, states)
-        looked = _llama_attention(layer.self_attn, normed, cos_n1d, sin_n1d, packed, at)
-        states = (states if at is None else states.index_select(0, at)) + looked
-        mlp, inner = layer.mlp, _rms(layer.post_attention_layernorm, states)
-        states = states + mlp.down_proj(mlp.act_fn(mlp.gate_proj(inner)) * mlp.up_proj(inner))
+        states = _through(model, _llama_block, layer, states, cos_n1d, sin_n1d, packed, at)
     return _rms(base.norm, states)
+
+
+def _llama_block(
+    layer: Any, states: Tensor, cos: Tensor, sin: Tensor, packed: Packed, places_k: Tensor | None
+) -> Tensor:
+    normed = _rms(layer.input_layernorm, states)
+    looked = _llama_attention(layer.self_attn, normed, cos, sin, packed, places_k)
+    states = (states if places_k is None else states.index_select(0, places_k)) + looked
+    mlp, inner = layer.mlp, _rms(layer.post_attention_layernorm, states)
+    out: Tensor = states + mlp.down_proj(mlp.act_fn(mlp.gate_proj(inner)) * mlp.up_proj(inner))
+    return out
 
 
 def _llama_attention(
@@ -119,17 +135,22 @@ def _gpt2(model: Any, packed: Packed, places_k: Tensor | None) -> Tensor:
     states = base.wte(packed.ids_n) + base.wpe(packed.positions_n)
     for block in base.h:
         at = places_k if block is base.h[-1] else None
-        attention, inner = block.attn, block.ln_1(states)
-        parts = attention.c_attn(inner).unflatten(-1, (3, attention.num_heads, attention.head_dim))
-        query, key, value = (part.transpose(0, 1).contiguous() for part in parts.unbind(1))
-        scale = attention.head_dim**-0.5 if attention.scale_attn_weights else 1.0
-        mixed = tree_attention(query, key, value, packed.trees, scale).transpose(0, 1).flatten(1)
-        if at is not None:
-            mixed, states = mixed.index_select(0, at), states.index_select(0, at)
-        states = states + attention.c_proj(mixed)
-        inner = block.ln_2(states)
-        states = states + block.mlp.c_proj(block.mlp.act(block.mlp.c_fc(inner)))
+        states = _through(model, _gpt2_block, block, states, packed, at)
     out: Tensor = base.ln_f(states)
+    return out
+
+
+def _gpt2_block(block: Any, states: Tensor, packed: Packed, places_k: Tensor | None) -> Tensor:
+    attention, inner = block.attn, block.ln_1(states)
+    parts = attention.c_attn(inner).unflatten(-1, (3, attention.num_heads, attention.head_dim))
+    query, key, value = (part.transpose(0, 1).contiguous() for part in parts.unbind(1))
+    scale = attention.head_dim**-0.5 if attention.scale_attn_weights else 1.0
+    mixed = tree_attention(query, key, value, packed.trees, scale).transpose(0, 1).flatten(1)
+    if places_k is not None:
+        mixed, states = mixed.index_select(0, places_k), states.index_select(0, places_k)
+    states = states + attention.c_proj(mixed)
+    inner = block.ln_2(states)
+    out: Tensor = states + block.mlp.c_proj(block.mlp.act(block.mlp.c_fc(inner)))
     return out
 
 

@@ -89,6 +89,9 @@ class LoopSettings(BaseModel):
     quality: float | None = Field(None, ge=0, le=1)
     """How good the feedback is, when somebody knows: below 0.8 the rate shrinks in proportion."""
 
+    recompute: bool = False
+    """Compute each block again on the way back instead of keeping what it held: for models that do not fit."""
+
     micro_tokens: int = Field(8192, ge=1)
     """Tokens that are computed at once; a step with more is cut into parts."""
 
@@ -135,6 +138,15 @@ class LoopSettings(BaseModel):
 
 
 GOOD_FEEDBACK = 0.8  # quality from which the full rate is used
+
+
+def sparing(model: Any, settings: LoopSettings) -> None:
+    """Let the model keep less, where that is asked for."""
+    if settings.recompute:
+        # The library is giving it a new name.
+        name = "activation_checkpointing_enable"
+        enable = getattr(model, name) if hasattr(model, name) else model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
 
 def stepper_of(

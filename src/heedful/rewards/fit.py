@@ -21,7 +21,7 @@ from heedful.lm import columns, state
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
-from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up, stepper_of
+from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up, sparing, stepper_of
 from heedful.lm.optim import freeze_embeddings
 from heedful.lm.records import key_of, read_records, write_records
 from heedful.lm.splits import Rows, between, split
@@ -192,6 +192,7 @@ def _train(model: RewardModel, data: Data, settings: FitSpec, work: Path, track:
         )
         for name, lesson, rows, epochs in lessons
     ]
+    sparing(model.backbone, settings)
     if not settings.embeddings:
         freeze_embeddings(model.backbone)
     rates = [

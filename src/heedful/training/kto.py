@@ -94,7 +94,7 @@ class Thumbs:
         answers = answers_ids(loaded.tokenizer, [record["answer"] for record in records])
         self._trees = [Tree(prompt, (answer,)) for prompt, answer in zip(prompts, answers, strict=True)]
         require_room(loaded.model, self._trees)
-        self._up = torch.tensor([bool(record["up"]) for record in records])
+        self._up = torch.tensor([bool(record["up"]) for record in records], dtype=torch.bool)
         own = torch.tensor([float(record.get("weight", 1.0)) for record in records])
         self._weights = own * torch.where(self._up, settings.up_weight, settings.down_weight)
         self._reference = log_likelihoods(loaded.model, self._trees, settings, cache=settings.cache)

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from heedful.lm import lora, state
 from heedful.lm.load import Loaded, load, save
-from heedful.lm.loop import Course, Lesson, LoopSettings, Stopped, Track, learn, stepper_of
+from heedful.lm.loop import Course, Lesson, LoopSettings, Stopped, Track, learn, sparing, stepper_of
 from heedful.lm.lora import Lora
 
 RECENT = 20  # steps whose figures are told at the end
@@ -75,7 +75,8 @@ def opened(settings: PolicySettings, model: str) -> Loaded:
 
 
 def adapted(loaded: Loaded, settings: PolicySettings) -> Loaded:
-    """With adapters, where they are asked for."""
+    """With adapters, where they are asked for, and sparing with memory."""
+    sparing(loaded.model, settings)
     if settings.lora is not None:
         lora.add(loaded.model, settings.lora)
     return loaded
