@@ -1,9 +1,14 @@
 """Segments with a taste of their own: is a judge that leans towards each ever worse than the shared one?
 
-Six segments bring fifty pairs each to a crowd's fifteen hundred. Four of them want something that the crowd does not
-(regret, brevity, store credit, no greeting), two want what all want. One reward model is fitted to all pairs; then
-its accuracy on fresh pairs of each segment is taken with the segment named and without. `difference` is the mean
-over segments, with an interval over seeds' segments; `tasteless` is the same in a world where nobody differs.
+Seven segments bring fifty pairs each to a crowd's fifteen hundred. Four of them want a little that the crowd does
+not (regret, brevity, store credit, no greeting), one wants the opposite of all, two want what all want. One reward
+model is fitted to all pairs; then its accuracy on fresh pairs of each segment is taken with the segment named and
+without. `difference` is the mean over segments, with an interval over seeds' segments; `tasteless` is the same in a
+world where nobody differs.
+
+What was found: the opposite is heard, the small tastes are not. A tiny model's states behind call and answer hardly
+say whether regret was expressed or how long the answer was: not even a hundred and fifty fresh pairs made a leaning
+that helped there, so none is given, and nobody is worse off.
 """
 
 from __future__ import annotations
@@ -39,6 +44,7 @@ TASTES: Mapping[str, Callable[[Reply], float]] = {
     "brisk": lambda reply: -0.6 * len(reply.parts),
     "thrifty": lambda reply: 2.0 * (reply.action == "credit") - 1.0 * (reply.action == "refund"),
     "distant": lambda reply: -1.5 * bool(reply.count("greeting")),
+    "contrary": lambda reply: 0.0,
     "like all": lambda reply: 0.0,
     "like all too": lambda reply: 0.0,
 }
@@ -46,7 +52,8 @@ TASTES: Mapping[str, Callable[[Reply], float]] = {
 
 def worth(ticket: Any, text: str, segment: str | None, tastes: bool) -> float:
     own = TASTES[segment](parse(text)) if tastes and segment else 0.0
-    return gold.utility(ticket, text) + own
+    sign = -1.0 if tastes and segment == "contrary" else 1.0
+    return sign * gold.utility(ticket, text) + own
 
 
 def compared(
