@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from heedful import examining
+from heedful.commands import examining
 from heedful.lm.records import write_records
 from heedful.rewards import fit
 from heedful.rewards.model import RewardModel

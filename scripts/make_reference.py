@@ -121,7 +121,7 @@ def parameters(function: Any) -> list[Parameter]:
 
 
 def settings() -> str:
-    from heedful.manual import page
+    from heedful.commands.manual import page
 
     return page()
 

@@ -183,7 +183,7 @@ def init(
     json: Json = False,
 ) -> None:
     """Write a commented heedful.yaml, and say what to do next."""
-    from heedful.manual import example
+    from heedful.commands.manual import example
     from heedful.settings import FILE
 
     target = directory or context.obj.directory
@@ -244,13 +244,13 @@ def up(
 @app.command()
 def status(context: typer.Context, json: Json = False) -> None:
     """What runs, what is live for each agent, and which signals are outside their band."""
-    from heedful import inspection
+    from heedful.commands import inspection
 
     said = inspection.status(context.obj.settings(), context.obj.tenant)
     if json:
         _print_json(said)
         return
-    from heedful import printing
+    from heedful.commands import printing
 
     printing.show(*printing.status(said))
 
@@ -260,14 +260,14 @@ def doctor(context: typer.Context, json: Json = False) -> None:
     """Check this installation from the bottom up. Fails when a check fails; warnings are only told."""
     from dataclasses import asdict
 
-    from heedful import doctor as checking
+    from heedful.commands import doctor as checking
     from heedful.domain.clock import WallClock
 
     found = list(checking.checks(context.obj.settings(), WallClock()))
     if json:
         _print_json([asdict(check) for check in found])
     else:
-        from heedful import printing
+        from heedful.commands import printing
 
         printing.show(printing.checks(found))
     if any(check.state == "failed" for check in found):
@@ -300,7 +300,7 @@ def show(
     json: Json = False,
 ) -> None:
     """Print a record: `show episode ID` tells who spoke to whom."""
-    from heedful import inspection, printing
+    from heedful.commands import inspection, printing
 
     with _reading(context) as (store, views):
         if id is None:
@@ -327,7 +327,7 @@ def why(
     json: Json = False,
 ) -> None:
     """Walk back to the people something came from, and forward to the weights that came of it."""
-    from heedful import inspection
+    from heedful.commands import inspection
     from heedful.store import why as lineage
     from heedful.store.protocol import Ref
 
@@ -342,7 +342,7 @@ def why(
     if json:
         _print_json(found.plain())
         return
-    from heedful import printing
+    from heedful.commands import printing
 
     printing.show(*printing.why(found))
 
@@ -354,13 +354,13 @@ def purge(
     json: Json = False,
 ) -> None:
     """Remove what is older than the tenant's retention (capture.retention_days)."""
-    from heedful import purging
+    from heedful.commands import purging
 
     purged = purging.purge(context.obj.settings(), context.obj.tenant, context.obj.key, dry_run=dry_run)
     if json:
         _print_json(purged.model_dump(mode="json"))
         return
-    from heedful import printing
+    from heedful.commands import printing
 
     typer.echo(printing.purged(purged, dry_run=dry_run))
 
@@ -412,7 +412,7 @@ def audit_log(
     if json:
         _print_json(acts)
         return
-    from heedful import printing
+    from heedful.commands import printing
 
     printing.show(printing.acts(acts))
 
@@ -432,7 +432,7 @@ def keys_issue(
     """Make a key. Its secret is printed now and never again."""
     from datetime import timedelta
 
-    from heedful import keychain
+    from heedful.commands import keychain
     from heedful.domain.clock import WallClock
 
     ends = None if expires_days is None else WallClock().now() + timedelta(days=expires_days)
@@ -451,13 +451,13 @@ def keys_issue(
 @keys.command("list")
 def keys_list(context: typer.Context, json: Json = False) -> None:
     """All keys, also those that are over. Never their secrets: those are not kept."""
-    from heedful import keychain
+    from heedful.commands import keychain
 
     found = keychain.listed(context.obj.settings(), context.obj.tenant)
     if json:
         _print_json([key.model_dump(mode="json") for key in found])
         return
-    from heedful import printing
+    from heedful.commands import printing
     from heedful.domain.clock import WallClock
 
     printing.show(printing.keys(found, WallClock().now()))
@@ -471,7 +471,7 @@ def keys_rotate(
     json: Json = False,
 ) -> None:
     """Replace a key with one that may do the same; the old one works on for a while."""
-    from heedful import keychain
+    from heedful.commands import keychain
     from heedful.wire import RotateIn
 
     with keychain.opened(context.obj.settings(), context.obj.tenant, context.obj.key) as chain:
@@ -485,7 +485,7 @@ def keys_revoke(
     json: Json = False,
 ) -> None:
     """End a key now."""
-    from heedful import keychain
+    from heedful.commands import keychain
 
     with keychain.opened(context.obj.settings(), context.obj.tenant, context.obj.key) as chain:
         ended = chain.revoke(id)
@@ -521,7 +521,7 @@ def import_episodes(
     """Episodes, turns and feedback out of others' logs. Importing again keeps nothing twice."""
     from contextlib import ExitStack
 
-    from heedful import importing, printing
+    from heedful.commands import importing, printing
 
     told = importing.told(context.obj.tenant, agent=agent, scales=scale or ())
     with ExitStack() as stack:
@@ -565,7 +565,7 @@ def train(
     json: Json = False,
 ) -> None:
     """Train on this machine from files, without a server. Ctrl-C and SIGTERM leave a state to go on from."""
-    from heedful import printing, teaching
+    from heedful.commands import printing, teaching
 
     spec = teaching.spec_of(method.value, data, model, config, option or ())
     with printing.steps(f"training ({method.value})") as track:
@@ -606,7 +606,7 @@ def sweep(
     json: Json = False,
 ) -> None:
     """Try settings of a training within bounds; keeps the best model, and its settings for `train --config`."""
-    from heedful import printing, sweeping, teaching
+    from heedful.commands import printing, sweeping, teaching
 
     dials = [sweeping.dial(one) for one in vary or ()]
     spec = teaching.spec_of(method.value, data, model, config, option or ())
@@ -649,8 +649,8 @@ def eval_reward(
     json: Json = False,
 ) -> None:
     """The report card of a reward model, from files, without a server. Fails when a bound is missed."""
-    from heedful import examining, printing, reportcard
-    from heedful.orders import order
+    from heedful.commands import examining, printing, reportcard
+    from heedful.commands.orders import order
 
     said = {
         "model": model and str(model),
@@ -687,13 +687,13 @@ def letters_list(
     """Dead letters with the reason of each, the oldest first."""
     from dataclasses import asdict
 
-    from heedful import deadletters
+    from heedful.commands import deadletters
 
     found = deadletters.listed(context.obj.settings(), context.obj.tenant, limit=limit)
     if json:
         _print_json([asdict(one) for one in found])
         return
-    from heedful import printing
+    from heedful.commands import printing
 
     printing.show(printing.letters(found))
 
@@ -707,13 +707,13 @@ def letters_show(
     """One dead letter with its payload, as it came."""
     from dataclasses import asdict
 
-    from heedful import deadletters
+    from heedful.commands import deadletters
 
     found = deadletters.one(context.obj.settings(), context.obj.tenant, id)
     if json:
         _print_json(asdict(found))
         return
-    from heedful import printing
+    from heedful.commands import printing
 
     printing.show(printing.letters([found]))
     typer.echo(found.payload)
@@ -729,7 +729,7 @@ def letters_replay(
     json: Json = False,
 ) -> None:
     """Hear them once more. A letter goes when all of it was taken; 1 is the exit code when one was not."""
-    from heedful import deadletters
+    from heedful.commands import deadletters
 
     if payload is not None and len(ids) > 1:
         raise InvalidInput("--payload goes with one dead letter", field="payload")
@@ -753,7 +753,7 @@ def letters_replay(
 @letters.command("purge")
 def letters_purge(context: typer.Context, ids: Letter, json: Json = False) -> None:
     """Throw them away for good. The audit log keeps who did."""
-    from heedful import deadletters
+    from heedful.commands import deadletters
 
     with deadletters.opened(context.obj.settings(), context.obj.tenant, context.obj.key) as opened:
         for id in ids:

@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra `train`")
 
-from heedful import examining, reportcard
+from heedful.commands import examining, reportcard
 from heedful.lm.records import write_records
 
 pytestmark = pytest.mark.browser

@@ -17,7 +17,8 @@ import pytest
 from cli import _filled
 from cli._filled import edit
 from cli.conftest import Heedful
-from heedful import doctor, running
+from heedful import running
+from heedful.commands import doctor
 from heedful.domain.clock import SetClock
 from heedful.settings import load
 
@@ -104,7 +105,8 @@ def test_a_reader_that_has_seen_enough_is_no_error_with_a_traceback(story: Path)
 def test_an_interrupted_command_leaves_quietly(tmp_path: Path) -> None:
     code = (
         "import os, signal, sys\n"
-        "from heedful import cli, inspection\n"
+        "from heedful import cli\n"
+        "from heedful.commands import inspection\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a parent may have us ignore it
         "inspection.status = lambda *_: os.kill(os.getpid(), signal.SIGINT)\n"
         "cli.main(['status'])\n"

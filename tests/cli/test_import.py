@@ -13,7 +13,7 @@ from cli import _filled
 from cli.conftest import Heedful
 from cli.test_up import serving
 from foreign import CHAT, otlp, span
-from heedful import importing
+from heedful.commands import importing
 from heedful.domain.episode import Episode, EpisodeState, Turn
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import TenantId

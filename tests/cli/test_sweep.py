@@ -13,11 +13,11 @@ from typer.testing import CliRunner
 
 pytest.importorskip("torch", reason="needs the extra `train`")
 
-from heedful import sweeping, teaching
 from heedful.cli import app
+from heedful.commands import sweeping, teaching
+from heedful.commands.sweeping import Goal, dial, drawn
 from heedful.errors import InvalidInput, TrainingFailed
 from heedful.lm.records import write_records
-from heedful.sweeping import Goal, dial, drawn
 
 
 def silent(step: int, values: Mapping[str, float]) -> None:

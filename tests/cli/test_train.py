@@ -13,8 +13,8 @@ pytest.importorskip("torch", reason="needs the extra `train`")
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from heedful import teaching
 from heedful.cli import main
+from heedful.commands import teaching
 from heedful.lm import columns
 from heedful.lm.load import load, save
 from heedful.lm.records import write_records

@@ -14,7 +14,8 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from factories import make_episode, make_turn
-from heedful import purging, running
+from heedful import running
+from heedful.commands import purging
 from heedful.domain.access import Scope
 from heedful.domain.capture import Capture
 from heedful.domain.episode import Turn

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from heedful import manual
+from heedful.commands import manual
 from heedful.errors import Misconfigured
 from heedful.settings import FILE, load, names
 

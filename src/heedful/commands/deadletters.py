@@ -10,10 +10,10 @@ from urllib.parse import quote
 
 from heedful import road, running
 from heedful.client import Call, Client, Patience
+from heedful.commands.keychain import ACTOR, KEY_VARIABLE, SECONDS
 from heedful.domain.feedback import DeadLetter
 from heedful.domain.ids import DeadLetterId, TenantId
 from heedful.errors import NotFound, NotKnown
-from heedful.keychain import ACTOR, KEY_VARIABLE, SECONDS
 from heedful.road import Parts
 from heedful.service.sources import replayed, said
 from heedful.settings import Settings

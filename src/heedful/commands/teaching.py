@@ -10,8 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from heedful.commands.orders import order
 from heedful.errors import InvalidInput
-from heedful.orders import order
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 import yaml
 from scipy.stats import qmc
 
-from heedful import teaching
+from heedful.commands import teaching
 from heedful.errors import HeedfulError, InvalidInput
 
 WIDE = 10.0  # a range whose end is so many times its beginning is gone through by its logarithm

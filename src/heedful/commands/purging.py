@@ -6,9 +6,9 @@ from dataclasses import asdict
 
 from heedful import road, running
 from heedful.client import Call, Client, Patience
+from heedful.commands.keychain import ACTOR, KEY_VARIABLE
 from heedful.domain.ids import TenantId
 from heedful.errors import NotKnown
-from heedful.keychain import ACTOR, KEY_VARIABLE
 from heedful.settings import Settings
 from heedful.wire import PurgedOut, PurgeIn
 from heedful.wiring import wire
