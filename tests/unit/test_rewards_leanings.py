@@ -9,7 +9,7 @@ import pytest
 
 from heedful.errors import InvalidInput
 from heedful.rewards import leanings
-from heedful.rewards.leanings import FEWEST, Group, Leanings, best_hold, fit
+from heedful.rewards.leanings import FEWEST, Group, Leanings, agreement, best_hold, fit
 
 WIDTH = 12
 SHARED_F = np.linspace(-1, 1, WIDTH)
@@ -25,7 +25,8 @@ def group(random: np.random.Generator, pairs: int, own_f: np.ndarray) -> Group:
 
 
 def accuracy(found: Leanings, of: Group, key: tuple[str, str]) -> float:
-    own_p = of.shared_p + of.gaps_pf @ found.of.get(key, np.zeros(WIDTH))
+    *leaning_f, more = found.of.get(key, np.zeros(WIDTH + 1))
+    own_p = (1 + more) * of.shared_p + of.gaps_pf @ np.array(leaning_f)
     return float((own_p > 0).mean())
 
 
@@ -38,20 +39,36 @@ def test_those_who_differ_are_foretold_better_and_those_who_do_not_as_well() -> 
     random = np.random.default_rng(0)
     tastes = {"a": taste(0, 4.0), "b": taste(5, -4.0), "c": taste(7, 0.0)}
     groups = {("segment", name): group(random, 60, own_f) for name, own_f in tastes.items()}
-    found = fit(groups, np.zeros(WIDTH))
+    found = fit(groups, np.zeros(WIDTH + 1))
     for name, own_f in tastes.items():
         fresh = group(random, 4000, own_f)
         gain = accuracy(found, fresh, ("segment", name)) - float((fresh.shared_p > 0).mean())
         assert gain > (0.08 if own_f.any() else -0.03)
 
 
-def test_where_nobody_differs_nobody_has_a_leaning() -> None:
-    given = 0
+def test_where_nobody_differs_nobody_has_anything_of_its_own() -> None:
+    given = agreed = 0
     for seed in range(40):
         random = np.random.default_rng(seed)
         groups = [group(random, 50, np.zeros(WIDTH)) for _ in range(4)]
         given += best_hold(groups) is not None
+        agreed += sum(agreement(one) != 1.0 for one in groups)
     assert given <= 4  # of 40: clearly better by chance alone
+    assert agreed <= 8  # of 160
+
+
+@pytest.mark.parametrize("pairs", [30, 200])
+def test_those_who_want_the_opposite_are_understood(pairs: int) -> None:
+    random = np.random.default_rng(3)
+    groups = {
+        ("segment", "contrary"): group(random, pairs, -2 * SHARED_F),
+        ("segment", "other"): group(random, pairs, 0 * SHARED_F),
+    }
+    found = fit(groups, np.zeros(WIDTH + 1))
+    fresh = group(random, 4000, -2 * SHARED_F)
+    assert float((fresh.shared_p > 0).mean()) < 0.25
+    assert accuracy(found, fresh, ("segment", "contrary")) > 0.75  # of 0.78, because people waver
+    assert ("segment", "other") not in found.of or abs(found.of["segment", "other"][-1]) < 0.5
 
 
 def test_a_group_of_few_pairs_has_none_and_other_fields_are_not_touched() -> None:
@@ -61,7 +78,7 @@ def test_a_group_of_few_pairs_has_none_and_other_fields_are_not_touched() -> Non
         ("segment", "many"): group(random, 400, taste(0, 3.0)),
         ("product", "shoes"): group(random, 400, taste(0, 0.0)),
     }
-    assert set(fit(groups, np.zeros(WIDTH)).of) == {("segment", "many")}
+    assert set(fit(groups, np.zeros(WIDTH + 1)).of) == {("segment", "many")}
 
 
 def test_weights_count_as_copies_do() -> None:

@@ -57,13 +57,13 @@ def leanings_of(model: RewardModel, pairs: Rows, reference: Answers) -> leanings
     chosen_pf, rejected_pf = (
         model.seen(prompts, [pair[side] for pair in pairs]) for side in ("chosen", "rejected")
     )
-    odds_p = odds(model, pairs)
     weights_p = np.array([float(pair.get("weight", 1.0)) for pair in pairs])
     keys = [json.dumps(prompt, sort_keys=True) for prompt in prompts]
+    gaps_pf = chosen_pf - rejected_pf
     groups = {
         key: leanings.Group(
-            (chosen_pf - rejected_pf)[places],
-            odds_p[places],
+            gaps_pf[places, :-1],
+            gaps_pf[places, -1],
             weights_p[places],
             [keys[place] for place in places],
         )

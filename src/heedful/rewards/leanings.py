@@ -1,10 +1,11 @@
 """What a product, a segment or a language wants beyond what all want.
 
-A leaning is a direction in what the judge reads off an answer. It is fitted to the pairs of its own group, on top
-of what the shared judge says of them, and held towards nothing: a group of fifty pairs moves a little, one of
-five thousand moves freely. How tightly it is held is one number for all groups of a field, found by
-cross-validation over all of them together; holding them at nothing is one of the choices, and stands unless another
-is clearly better. So where people do not differ by group, no group gets a leaning.
+Two things are found out about a group from its own pairs. How far it agrees with the shared judge: one number, which
+a few dozen pairs fix well, and which is below nothing where people want the opposite. And a leaning: a direction in
+what the judge reads off an answer, fitted on top of that and held towards nothing, so that fifty pairs move it a little
+and five thousand freely. How tightly it is held is one number for all groups of a field, found by cross-validation
+over all of them together. Agreeing in full, and holding at nothing, are among the choices, and stand unless another
+is clearly better: where people do not differ by group, no group gets anything of its own.
 
 This is a hierarchical logistic regression whose prior is estimated from the data (empirical Bayes; Gelman et al.,
 "Bayesian Data Analysis", chapter 5), with the shared judge as its mean.
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
-from scipy.optimize import minimize
+from scipy.optimize import minimize, minimize_scalar
 from scipy.special import expit
 
 from heedful.errors import InvalidInput
@@ -33,12 +34,15 @@ FEWEST = 10  # pairs of a group, for a leaning of its own
 FOLDS = 5
 HOLDS = tuple(np.geomspace(0.5, 5000.0, 9))  # how tightly leanings are held, in pairs of average size
 USUAL = "usual"  # in a file of leanings
-CLEARLY = 1.0  # standard errors by which a leaning must foretell choices better than none
+CLEARLY = 1.0  # standard errors by which leanings must foretell choices better than none
+SURELY = 2.0  # the same for a single group's agreement: there are many groups
+AGREEMENT_HOLD = 2.0  # pairs that speak for full agreement, beside the group's own
+AGREEMENTS = (-3.0, 3.0)  # from wanting the opposite, surely, to being surer than all others
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Pairs of one value: how their answers differ in what is read, and what the shared judge makes of it."""
+    """Pairs of one value: how their answers differ in what is read, and what is thought of it without a leaning."""
 
     gaps_pf: Floats  # chosen less rejected
     shared_p: Floats  # log-odds that the chosen one is better
@@ -48,7 +52,8 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Leanings:
-    """By field and value: what is added to the shared score for each of the things read, beyond their usual size."""
+    """By field and value: what is added to the shared score for each of the things read, beyond their usual size. The
+    last of them is the shared score itself."""
 
     of: Mapping[tuple[str, str], Floats]
     usual_f: Floats
@@ -89,20 +94,51 @@ def _key(name: str) -> tuple[str, str]:
 
 
 def fit(groups: Mapping[tuple[str, str], Group], usual_f: Floats) -> Leanings:
-    """Leanings for those fields whose groups clearly differ; `usual_f` is what is read off usual answers."""
+    """What groups have of their own, where it is clear; `usual_f` is what is read off usual answers."""
     found: dict[tuple[str, str], Floats] = {}
     for field in dict.fromkeys(field for field, _ in groups):
         mine = {
             key: group for key, group in groups.items() if key[0] == field and len(group.shared_p) >= FEWEST
         }
-        if not mine:
-            continue
-        size_f = _size(list(mine.values()))
-        scaled = {key: _scaled(group, size_f) for key, group in mine.items()}
-        hold = best_hold(list(scaled.values()))
-        if hold is not None:
-            found |= {key: _leaning(group, hold) / size_f for key, group in scaled.items()}
-    return Leanings(found, usual_f)
+        if mine:
+            found |= _of_field(mine, len(usual_f))
+    return Leanings({key: leaning_f for key, leaning_f in found.items() if leaning_f.any()}, usual_f)
+
+
+def _of_field(groups: Mapping[tuple[str, str], Group], width: int) -> dict[tuple[str, str], Floats]:
+    agreements = {key: agreement(group) for key, group in groups.items()}
+    rest = {
+        key: Group(group.gaps_pf, agreements[key] * group.shared_p, group.weights_p, group.prompts_p)
+        for key, group in groups.items()
+    }
+    size_f = _size(list(rest.values()))
+    scaled = {key: _scaled(group, size_f) for key, group in rest.items()}
+    hold = best_hold(list(scaled.values()))
+    found: dict[tuple[str, str], Floats] = {}
+    for key, group in scaled.items():
+        leaning_f = np.zeros(width - 1) if hold is None else _leaning(group, hold) / size_f
+        found[key] = np.append(leaning_f, agreements[key] - 1.0)
+    return found
+
+
+def agreement(group: Group) -> float:
+    """By how much the shared log-odds are to be multiplied for this group; 1 unless another is clearly better."""
+    folds, gains = _folds(group.prompts_p), np.zeros(len(group.shared_p))
+    for fold in range(FOLDS):
+        held = folds == fold
+        if held.any() and not held.all():
+            elsewhere = _agreeing(_some(group, ~held))
+            gains[held] = _surprise(group.shared_p[held]) - _surprise(elsewhere * group.shared_p[held])
+    mean, error = _mean_and_error(gains, group.weights_p, group.prompts_p)
+    return _agreeing(group) if mean > SURELY * error else 1.0
+
+
+def _agreeing(group: Group) -> float:
+    def objective(times: float) -> float:
+        surprise = group.weights_p @ _surprise(times * group.shared_p)
+        return float(surprise + 0.5 * AGREEMENT_HOLD * (times - 1.0) ** 2)
+
+    return float(minimize_scalar(objective, bounds=AGREEMENTS, method="bounded").x)
 
 
 def best_hold(groups: Sequence[Group]) -> float | None:

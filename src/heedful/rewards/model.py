@@ -155,7 +155,7 @@ class RewardModel(nn.Module):
                 out[name][places] = values.double().cpu().numpy()
             if columns is not None and leanings is not None:
                 mine = {name: [values[place] for place in places] for name, values in columns.items()}
-                out["quality"][places] += leanings.add(self._seen(points), mine) / self.scale.std
+                out["quality"][places] += leanings.add(self._seen(points, readings), mine) / self.scale.std
         return out
 
     def preferred(self, gap_p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -179,17 +179,20 @@ class RewardModel(nn.Module):
     def seen(
         self, prompts: Sequence[Sequence[Message]], answers: Sequence[str], *, tokens: int = 8192
     ) -> NDArray[np.float64]:
-        """What a leaning looks at in each answer, in their order, af: all that the judge's own heads read."""
+        """What a leaning looks at in each answer, in their order, af: what the judge's own heads read, and last
+        what they make of it."""
         found: dict[int, NDArray[np.float64]] = {}
         for places, packed, calls_a in self._packed(prompts, answers, tokens):
-            read_af = self._seen(read_points(self.backbone, packed, calls_a))
-            found |= dict(zip(places, read_af, strict=True))
+            points = read_points(self.backbone, packed, calls_a)
+            found |= dict(zip(places, self._seen(points, self._at(points)), strict=True))
         return np.stack([found[place] for place in range(len(answers))])
 
-    def _seen(self, points: Points) -> NDArray[np.float64]:
+    def _seen(self, points: Points, readings: Readings) -> NDArray[np.float64]:
+        assert readings.quality is not None
         parts = [points.at_end]
         if not self.end_only:
             parts += [points.at_call, points.call_logp[:, None], points.worst_logp[:, None]]
+        parts.append(readings.quality.mean(1, keepdim=True))
         read_af: NDArray[np.float64] = torch.cat([part.float() for part in parts], 1).double().cpu().numpy()
         return read_af
 
