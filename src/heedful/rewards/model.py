@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from scipy.special import expit
 from torch import Tensor, nn
@@ -296,7 +297,10 @@ def load(directory: str | Path, *, device: str = "cpu") -> RewardModel:
         end_only=card.get("end_only", False),
         members=card.get("members", 1),
     )
-    model.heads.load_state_dict(load_file(root / "heads.safetensors", device=device))
+    try:
+        model.heads.load_state_dict(load_file(root / "heads.safetensors", device=device))
+    except (RuntimeError, SafetensorError, OSError) as error:
+        raise InvalidInput(f"the heads in {str(root)!r} are not of this kind: fit the model again") from error
     if card.get("doubt"):
         model.doubt = doubts.load(root / DOUBT)
     if card.get("leanings"):
