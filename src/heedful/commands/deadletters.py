@@ -3,21 +3,20 @@ here, else as the owner of the database."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 from urllib.parse import quote
 
-from heedful import road, running
-from heedful.client import Call, Client, Patience
-from heedful.commands.keychain import ACTOR, KEY_VARIABLE, SECONDS
+from heedful import road
+from heedful.client import Call, Client
+from heedful.commands.reaching import ACTOR, reached
 from heedful.domain.feedback import DeadLetter
 from heedful.domain.ids import DeadLetterId, TenantId
-from heedful.errors import NotFound, NotKnown
+from heedful.errors import NotFound
 from heedful.road import Parts
 from heedful.service.sources import replayed, said
 from heedful.settings import Settings
-from heedful.wiring import read, wire
+from heedful.wiring import read
 
 Result = dict[str, Any]
 
@@ -32,22 +31,9 @@ class Letters(Protocol):
     def purge(self, id: str) -> None: ...
 
 
-@contextmanager
-def opened(settings: Settings, tenant: TenantId, key: str | None) -> Iterator[Letters]:
+def opened(settings: Settings, tenant: TenantId, key: str | None) -> AbstractContextManager[Letters]:
     """Whatever may write here now."""
-    server = running.find(settings.data)
-    if server is not None:
-        with Client(server.url, key, timeout=SECONDS, patience=Patience(attempts=2)) as client:
-            try:
-                yield Remote(client)
-            except NotKnown as error:
-                raise NotKnown(f"{error}; here: --key or {KEY_VARIABLE}, or stop the server first") from error
-        return
-    wired = wire(settings)
-    try:
-        yield Own(wired.parts, tenant)
-    finally:
-        wired.close()
+    return reached(settings, key, remote=Remote, own=lambda parts: Own(parts, tenant))
 
 
 def listed(settings: Settings, tenant: TenantId, *, limit: int | None = None) -> list[DeadLetter]:

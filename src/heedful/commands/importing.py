@@ -11,7 +11,7 @@ import gzip
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count
@@ -21,20 +21,20 @@ from typing import IO, Any, Protocol
 import orjson
 from pydantic_core import to_json
 
-from heedful import road, running
+from heedful import road
 from heedful.client import Call, Client, Patience
+from heedful.commands.reaching import ACTOR, reached
 from heedful.domain.clock import WallClock
 from heedful.domain.episode import Episode, Turn
 from heedful.domain.feedback import Feedback
 from heedful.domain.ids import AgentId, EpisodeId, TenantId, check_id
-from heedful.errors import InvalidInput, NotKnown, TooLarge
+from heedful.errors import InvalidInput, TooLarge
 from heedful.feedback.formats import genai, langfuse, openai_jsonl, otlp, phoenix
 from heedful.feedback.formats.found import MODEL, Found, Problem, Reading, joined
 from heedful.feedback.formats.items import Item, gathered, items
 from heedful.feedback.formats.spans import Span
 from heedful.road import Parts, Taken
 from heedful.settings import Settings
-from heedful.wiring import wire
 
 WHOLE = 256 * 2**20  # bytes of a file that is one JSON document
 LONGEST_LINE = 64 * 2**20
@@ -43,7 +43,6 @@ LOOKED_AT = 10  # of these lines
 RECORDS = 200  # turns in one request to the server
 BYTES = 4 * 2**20  # and what these may take
 SECONDS = 120.0  # until a server counts as not answering
-ACTOR = "command line"
 TOLD = 20  # problems that are told one by one
 Lines = Iterator[tuple[str, bytes]]
 Progress = Callable[[int], None]  # bytes that were read
@@ -263,22 +262,16 @@ FORMATS: Mapping[str, Reader] = {
 # -- who keeps it --------------------------------------------------------------------------------------------
 
 
-@contextmanager
-def opened(settings: Settings, tenant: TenantId, key: str | None) -> Iterator[Taker]:
+def opened(settings: Settings, tenant: TenantId, key: str | None) -> AbstractContextManager[Taker]:
     """Whatever may write here now."""
-    server = running.find(settings.data)
-    if server is not None:
-        with Client(server.url, key, timeout=SECONDS, patience=Patience()) as client:
-            try:
-                yield Remote(client)
-            except NotKnown as error:
-                raise NotKnown(f"{error}; here: --key, or stop the server first") from error
-        return
-    wired = wire(settings)
-    try:
-        yield Own(wired.parts, tenant)
-    finally:
-        wired.close()
+    return reached(
+        settings,
+        key,
+        remote=Remote,
+        own=lambda parts: Own(parts, tenant),
+        seconds=SECONDS,
+        patience=Patience(),
+    )
 
 
 class Own:

@@ -5,28 +5,23 @@ The first key has to be made while nobody can come in yet; so without a server t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from typing import Any, Protocol
 from urllib.parse import quote
 
 from pydantic import ValidationError
 
-from heedful import running
-from heedful.client import Call, Client, Patience
+from heedful.client import Call, Client
+from heedful.commands.reaching import ACTOR, reached
 from heedful.domain.access import Key
 from heedful.domain.ids import KeyId, PersonId, TenantId
-from heedful.errors import InvalidInput, NotKnown
+from heedful.errors import InvalidInput
 from heedful.road import Parts
 from heedful.service import keyring
 from heedful.settings import Settings
 from heedful.wire import KeyIn, KeyIssued, KeyOut, RotateIn
-from heedful.wiring import read, wire
-
-SECONDS = 30.0  # until a server counts as not answering
-ACTOR = "command line"
-KEY_VARIABLE = "HEEDFUL_KEY"
+from heedful.wiring import read
 
 
 class Keys(Protocol):
@@ -39,23 +34,11 @@ class Keys(Protocol):
     def revoke(self, id: str) -> KeyOut: ...
 
 
-@contextmanager
-def opened(settings: Settings, tenant: TenantId, key: str | None) -> Iterator[Keys]:
+def opened(settings: Settings, tenant: TenantId, key: str | None) -> AbstractContextManager[Keys]:
     """Whatever may write here now."""
-    server = running.find(settings.data)
-    if server is not None:
-        patience = Patience(attempts=2)  # somebody sits there and waits
-        with Client(server.url, key, timeout=SECONDS, patience=patience) as client:
-            try:
-                yield Remote(client, tenant)
-            except NotKnown as error:
-                raise NotKnown(f"{error}; here: --key or {KEY_VARIABLE}, or stop the server first") from error
-        return
-    wired = wire(settings)
-    try:
-        yield Own(wired.parts, tenant)
-    finally:
-        wired.close()
+    return reached(
+        settings, key, remote=lambda client: Remote(client, tenant), own=lambda parts: Own(parts, tenant)
+    )
 
 
 def listed(settings: Settings, tenant: TenantId) -> list[KeyOut]:
