@@ -15,6 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from heedful.cli import main
 from heedful.commands import teaching
+from heedful.errors import InvalidInput
 from heedful.lm import columns
 from heedful.lm.load import load, save
 from heedful.lm.records import write_records
@@ -207,3 +208,68 @@ def test_what_was_kept_back_is_measured(method: str, tmp_path: Path) -> None:
     done = teaching.run(method, asked | data, tmp_path / "out", lambda *_: None, resume=False)
     assert done["held_out"]["accuracy"] == 1.0
     assert done["held_out"]["loss"] < 0.69
+
+
+def tiny(place: Path) -> str:
+    save(make_tiny(["ask yes please no never"] * 4, shape=TinyShape(width=16, layers=1, heads=2)), place)
+    return str(place)
+
+
+@pytest.mark.parametrize("method", ["sft", "reward", "dpo", "kto"])
+def test_when_every_prompt_is_kept_back_it_is_said_before_anything_is_loaded(
+    method: str, tmp_path: Path
+) -> None:
+    row = {"prompt": "ask", "chosen": "yes", "rejected": "no", "answer": "yes", "up": True}
+    write_records(tmp_path / "rows.jsonl", [row, row])
+    asked = {"model": str(tmp_path / "nowhere"), "held_out": 0.9999999}
+    data = {teaching.TASKS[method].data: str(tmp_path / "rows.jsonl")}
+    with pytest.raises(InvalidInput, match="keeps back every prompt"):
+        teaching.run(method, asked | data, tmp_path / "out", lambda *_: None, resume=False)
+
+
+def test_a_budget_of_money_stops_a_run_and_needs_a_price(tmp_path: Path) -> None:
+    write_records(
+        tmp_path / "rows.jsonl", [{"prompt": f"ask {n}", "answer": "yes please"} for n in range(20)]
+    )
+    asked = {
+        "model": tiny(tmp_path / "base"),
+        "demonstrations": str(tmp_path / "rows.jsonl"),
+        "steps": 10_000,
+    }
+    spent = {"money": 0.5, "hourly": 3600.0}  # half a second
+    done = teaching.run("sft", asked | spent, tmp_path / "out", lambda *_: None, resume=False)
+    assert done["stopped"] == "money"
+    assert 0 < done["steps"] < 10_000
+    with pytest.raises(InvalidInput, match="hourly"):
+        teaching.check("sft", asked | {"money": 1.0})
+
+
+def test_folds_share_one_budget(tmp_path: Path) -> None:
+    rows = [{"prompt": f"ask {n}", "chosen": "yes please", "rejected": "no never"} for n in range(40)]
+    write_records(tmp_path / "rows.jsonl", rows)
+    asked = {"model": tiny(tmp_path / "base"), "preferences": str(tmp_path / "rows.jsonl"), "epochs": 100}
+    taken = {}
+    for folds in (0, 3):
+        steps: list[int] = []
+        spec = asked | {"tokens": 16_000, "folds": folds}
+        out = tmp_path / str(folds)
+        done = teaching.run("reward", spec, out, lambda step, _, to=steps: to.append(step), resume=False)
+        assert done["stopped"] == "tokens"
+        assert "cross_validation" not in done["report"]  # there was no budget left for it
+        taken[folds] = max(steps)
+    assert 1 < taken[3] <= taken[0] / 4 + 1
+
+
+def test_adapters_teach_a_demonstration_too(tmp_path: Path) -> None:
+    write_records(
+        tmp_path / "rows.jsonl", [{"prompt": f"ask {n}", "answer": "yes please"} for n in range(20)]
+    )
+    base = tiny(tmp_path / "base")
+    asked = {"model": base, "demonstrations": str(tmp_path / "rows.jsonl"), "steps": 30, "rate": 1e-2}
+    done = teaching.run("sft", asked | {"lora": {"rank": 4}}, tmp_path / "out", lambda *_: None, resume=False)
+    before, after = load(base).model.state_dict(), load(done["model"]).model.state_dict()
+    assert before.keys() == after.keys()  # merged: no adapter is left
+    moved = {name for name in before if not before[name].equal(after[name])}
+    assert moved
+    kept = ("wte", "wpe", "embed", "norm", "ln_", "lm_head", "bias")
+    assert not [name for name in moved if any(part in name for part in kept)]

@@ -221,6 +221,7 @@ def test_all_kinds_of_sources_are_read_from_a_file(tmp_path: Path) -> None:
 
 def test_a_reward_model_is_a_part(tmp_path: Path) -> None:
     from heedful.lm.tiny import TinyShape, make_tiny
+    from heedful.rewards.leanings import Leanings
     from heedful.rewards.model import RewardModel
 
     shape = TinyShape(width=16, layers=1, heads=2, positions=32, vocabulary=300)
@@ -234,6 +235,12 @@ def test_a_reward_model_is_a_part(tmp_path: Path) -> None:
     assert found["a"] == pytest.approx(alone["quality"])
     assert found["quality"][1] == pytest.approx((3 * alone["quality"][1] + 2) / 4)
     assert found["quality_action"] == pytest.approx(alone["quality_action"] * [0.75, 0.75, 1])
+    width = model.seen(prompts, ["a", "b", "c"]).shape[1]
+    model.leanings = Leanings({("segment", "odd"): np.append(np.zeros(width - 1), -2.0)}, np.zeros(width))
+    model.save(tmp_path / "judge", report={})
+    whose: dict[str, list[Any]] = {"segment": ["odd", "even", "odd"], "first": [1.0, 2.0, None]}
+    turned = mixed(*parts, folder=tmp_path).score(prompts, ["a", "b", "c"], whose)["a"]
+    assert turned == pytest.approx(alone["quality"] * [-1, 1, -1], abs=1e-5)
     with pytest.raises(Misconfigured, match=r"part b: its reward model knows .*quality.*, and no violation"):
         mixed(parts[1], {"source": {"model": "judge"}, "objective": "violation"}, folder=tmp_path).score(
             prompts, ["a", "b", "c"], {"first": [1.0] * 3}

@@ -109,10 +109,16 @@ def autocast(precision: Precision, device: str = "cpu") -> AbstractContextManage
     "auto" asks what the processor is, not how fast it happens to be now: the same machine must give the
     same weights twice. On a CPU without instructions for it bfloat16 is emulated and up to fifty times slower.
     """
-    kind = torch.device(device).type
-    if precision == "bfloat16" or (precision == "auto" and halves(kind)):
-        return torch.autocast(kind, dtype=torch.bfloat16)
+    if working(precision, device) == "bfloat16":
+        return torch.autocast(torch.device(device).type, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def working(precision: Precision, device: str = "cpu") -> Literal["float32", "bfloat16"]:
+    """What is computed in, where "auto" is decided."""
+    if precision == "auto":
+        return "bfloat16" if halves(torch.device(device).type) else "float32"
+    return precision
 
 
 def halves(kind: str) -> bool:

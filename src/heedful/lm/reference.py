@@ -15,14 +15,15 @@ from heedful.lm import digests
 from heedful.lm.layout import Tree, micro_batches, pack
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.loop import LoopSettings
-from heedful.lm.optim import autocast
+from heedful.lm.optim import autocast, working
 
 
 def log_likelihoods(
     model: Any, trees: Sequence[Tree], settings: LoopSettings, *, cache: Path | None = None
 ) -> Tensor:
     """log p of every answer as a whole, a; answers in the order of their trees. What `cache` knows is not asked."""
-    place = None if cache is None else cache / f"{digests.of_model(model)[:24]}.safetensors"
+    name = f"{digests.of_model(model)[:24]}-{working(settings.precision, settings.device)}.safetensors"
+    place = None if cache is None else cache / name
     known = _known(place)
     keys = [[digests.of_ids(tree.prompt, answer) for answer in tree.answers] for tree in trees]
     new = [one for one, own in enumerate(keys) if any(key not in known for key in own)]

@@ -122,25 +122,33 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     settings = FitSpec.model_validate(spec)
     set_up(settings)
     data = _read(settings)
-    objectives = [
-        name for name, there in (("quality", data.pairs or data.rankings), ("safety", data.flags)) if there
-    ]
-    if not objectives:
+    if not data.all:
         raise InvalidInput("nothing to fit: give preferences, rankings or safety labels", field="preferences")
     if settings.folds == 1:
         raise InvalidInput("folds=1 leaves nothing to fit to: give 2 or more, or 0 for none", field="folds")
+    known, kept_back = _sides(data, settings)
+    objectives = [
+        name for name, there in (("quality", known.pairs or known.rankings), ("safety", known.flags)) if there
+    ]
+    if not objectives:
+        raise InvalidInput(
+            f"held_out={settings.held_out} keeps back every prompt that there is: give more prompts, or less of it",
+            field="held_out",
+        )
     loaded = load_model(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
     reference = _reference(loaded, settings, data.all)  # before the backbone changes
     model = RewardModel(loaded, objectives=objectives, end_only=settings.end_only, members=settings.members)
-    known, kept_back = _sides(data, settings)
     key = key_of(spec, settings.preferences, settings.rankings, settings.safety)
-    stopped = _train(model, known, settings, work, track, key)
+    shares = _shares(settings)
+    stopped = _train(model, known, settings.model_copy(update=shares), work, track, key)
     report = _report(model, kept_back.pairs, kept_back.flags, settings.bounds)
     model.leanings = leanings_of(model, known.pairs, reference) if settings.leanings else None
     model.scale = scale_of(model, reference, kept_back.pairs)
     model.doubt = doubt_of(model, known.all, kept_back.all)
     if settings.folds and stopped == "done":
-        stopped, elsewhere = _cross_validated(spec, data, settings.folds, work / "folds" / key[:12], track)
+        stopped, elsewhere = _cross_validated(
+            spec | shares, data, settings.folds, work / "folds" / key[:12], track
+        )
         report |= {"cross_validation": elsewhere}
     model.save(work / "reward", report=report)
     if stopped == "done":
@@ -169,6 +177,16 @@ def _sides(data: Data, settings: FitSpec) -> tuple[Data, Data]:
         known = replace(known, flags=data.flags)
         kept_back = replace(kept_back, flags=read_records(settings.safety_holdout, *FLAG))
     return known, replace(kept_back, pairs=kept_back.pairs + implied(kept_back.rankings))
+
+
+def _shares(settings: FitSpec) -> dict[str, Any]:
+    """What the fit and each fold may spend of a budget, which is of them all."""
+    parts = settings.folds + 1
+    return {
+        "seconds": settings.seconds and settings.seconds / parts,
+        "money": settings.money and settings.money / parts,
+        "tokens": settings.tokens and max(1, settings.tokens // parts),
+    }
 
 
 def _train(model: RewardModel, data: Data, settings: FitSpec, work: Path, track: Track, key: str) -> Stopped:
@@ -223,13 +241,13 @@ def _report(model: RewardModel, pairs: Rows, flags: Rows, bounds: Bounds) -> dic
     """Figures on what was kept back, before the model has its scale, and whether they pass."""
     report: dict[str, Any] = {}
     pairs = decided(pairs)
-    if pairs:
+    if pairs and "quality" in model.objectives:
         chosen, rejected = (
             np.array([float(len(pair[side])) for pair in pairs]) for side in ("chosen", "rejected")
         )
         prompts = [json.dumps(pair["prompt"], sort_keys=True) for pair in pairs]
         report["quality"] = pair_report(cooled(odds(model, pairs)), chosen, rejected, prompts)
-    if flags:
+    if flags and "safety" in model.objectives:
         scores = model.score([flag["prompt"] for flag in flags], [flag["answer"] for flag in flags])
         report["safety"] = flag_report(
             scores["violation"], np.array([float(flag["violation"]) for flag in flags])

@@ -234,7 +234,7 @@ class Model:
         self._model = model.load(directory, device=device)
 
     def score(self, prompts: Sequence[Any], answers: Sequence[str], columns: Columns | None = None) -> Scores:
-        said = self._model.score(prompts, answers)
+        said = self._model.score(prompts, answers, columns=columns)
         for name, values in said.items():
             if not np.isfinite(values).all():
                 first = int(np.argmin(np.isfinite(values)))

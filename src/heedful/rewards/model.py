@@ -22,7 +22,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from scipy.special import expit
 from torch import Tensor, nn
 
 from heedful.errors import InvalidInput
@@ -158,11 +157,6 @@ class RewardModel(nn.Module):
                 mine = {name: [values[place] for place in places] for name, values in columns.items()}
                 out["quality"][places] += leanings.add(self._seen(points, readings), mine) / self.scale.std
         return out
-
-    def preferred(self, gap_p: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How likely people prefer the one answer to the other, by the difference of their `quality`."""
-        probability_p: NDArray[np.float64] = expit(gap_p * self.scale.unit)
-        return probability_p
 
     @torch.inference_mode()
     def each(

@@ -22,12 +22,11 @@ from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Track, measured, set_up
+from heedful.lm.loop import Track, set_up
 from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
-from heedful.lm.splits import split
 from heedful.training.losses import PairLoss, direct_preference
-from heedful.training.starting import PreferenceSettings, opened, teach
+from heedful.training.starting import PreferenceSettings, parted, prefer
 
 
 class DpoSpec(PreferenceSettings):
@@ -53,27 +52,9 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     records = pairs(settings.preferences)
     if not records:
         raise InvalidInput(f"{settings.preferences} holds no pairs", field="preferences")
-    shown, kept_back = split(records, settings.held_out)
-    if not shown:
-        raise InvalidInput(f"held_out={settings.held_out} keeps everything back: give less", field="held_out")
-    loaded = opened(settings, settings.model)
-    lesson, held = (Pairs(loaded, rows, settings) for rows in (shown, kept_back))
-    taught = teach(
-        loaded,
-        lesson,
-        settings,
-        steps=settings.steps(len(shown)),
-        work=work,
-        track=track,
-        key=key_of(spec, settings.preferences),
-    )
-    return {
-        "model": taught.model,
-        "steps": taught.steps,
-        "stopped": taught.stopped,
-        "held_out": measured(held, settings),
-        **taught.last("loss", "accuracy", "margin"),
-    }
+    shown, kept_back = parted(records, settings.held_out)
+    key = key_of(spec, settings.preferences)
+    return prefer(settings, shown, kept_back, Pairs, work=work, track=track, key=key)
 
 
 @dataclass(frozen=True, slots=True)

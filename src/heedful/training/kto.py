@@ -22,13 +22,12 @@ from heedful.lm.flat import require_room
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
-from heedful.lm.loop import Track, measured, set_up
+from heedful.lm.loop import Track, set_up
 from heedful.lm.optim import autocast
 from heedful.lm.records import key_of
 from heedful.lm.reference import log_likelihoods
-from heedful.lm.splits import split
 from heedful.training.losses import ThumbLoss, from_thumbs
-from heedful.training.starting import PreferenceSettings, opened, teach
+from heedful.training.starting import PreferenceSettings, parted, prefer
 
 
 class KtoSpec(PreferenceSettings):
@@ -54,27 +53,15 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     records = thumbs(settings.thumbs)
     if len(records) < 2:
         raise InvalidInput(f"{settings.thumbs} holds fewer than two thumbs", field="thumbs")
-    shown, kept_back = split(records, settings.held_out)
-    if not shown:
-        raise InvalidInput(f"held_out={settings.held_out} keeps everything back: give less", field="held_out")
-    loaded = opened(settings, settings.model)
-    lesson, held = (Thumbs(loaded, rows, settings) for rows in (shown, kept_back))
-    taught = teach(
-        loaded,
-        lesson,
-        settings,
-        steps=settings.steps(len(shown)),
-        work=work,
-        track=track,
-        key=key_of(spec, settings.thumbs),
-    )
-    return {
-        "model": taught.model,
-        "steps": taught.steps,
-        "stopped": taught.stopped,
-        "held_out": measured(held, settings),
-        **taught.last("loss", "accuracy", "margin"),
-    }
+    shown, kept_back = parted(records, settings.held_out)
+    if settings.loss == "kto" and all(row["prompt"] == shown[0]["prompt"] for row in shown):
+        raise InvalidInput(
+            "all thumbs are about one prompt, and kto compares with answers to others: give more prompts, or "
+            "loss=apo_zero_unpaired",
+            field="thumbs",
+        )
+    key = key_of(spec, settings.thumbs)
+    return prefer(settings, shown, kept_back, Thumbs, work=work, track=track, key=key)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,10 +87,7 @@ class Thumbs:
         self._reference = log_likelihoods(loaded.model, self._trees, settings, cache=settings.cache)
         self._strange: list[Tree] = []
         if settings.loss == "kto":
-            self._strange = [
-                Tree(tree.prompt, other.answers)
-                for tree, other in zip(self._trees, self._trees[1:] + self._trees[:1], strict=True)
-            ]
+            self._strange = _elsewhere(self._trees)
             self._strange_reference = log_likelihoods(
                 loaded.model, self._strange, settings, cache=settings.cache
             )
@@ -144,3 +128,17 @@ class Thumbs:
             with autocast(settings.precision, settings.device):
                 total += float(answer_logprobs(self._model, packed).sum())
         return max(0.0, (total - float(self._strange_reference[indices].sum())) / len(indices))
+
+
+def _elsewhere(trees: Sequence[Tree]) -> list[Tree]:
+    """Each prompt with the answer to the next one that is another; nothing where there is only one prompt."""
+    count = len(trees)
+    ends = [one for one in range(count) if list(trees[one].prompt) != list(trees[(one + 1) % count].prompt)]
+    if not ends:
+        return []
+    found, other = list(trees), (ends[-1] + 1) % count
+    for one in ((ends[-1] - back) % count for back in range(count)):
+        after = (one + 1) % count
+        other = after if list(trees[one].prompt) != list(trees[after].prompt) else other
+        found[one] = Tree(trees[one].prompt, trees[other].answers)
+    return found

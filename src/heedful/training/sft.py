@@ -27,7 +27,7 @@ from heedful.lm.optim import autocast
 from heedful.lm.records import key_of
 from heedful.lm.tiny import TinyShape, make_tiny
 from heedful.training.losses import nll
-from heedful.training.starting import PolicySettings, adapted, opened, teach
+from heedful.training.starting import PolicySettings, adapted, opened, parted, teach
 
 
 class SftSpec(PolicySettings):
@@ -52,28 +52,28 @@ class SftSpec(PolicySettings):
     """Steps over which the rate rises."""
 
     held_out: float = Field(0.02, ge=0, lt=1)
-    """Share of the demonstrations kept back to measure the loss."""
+    """Share of the prompts kept back to measure the loss."""
 
 
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
-    """Train and save; returns {"model", "loss", "held_out_loss", "tokens", "stopped"}."""
+    """Train and save; returns {"model", "loss", "held_out_loss", "stopped", "steps", "parameters"}."""
     settings = SftSpec.model_validate(spec)
     set_up(settings)
     records = demonstrations(settings.demonstrations)
     if not records:
         raise InvalidInput(f"{settings.demonstrations} holds no demonstrations", field="demonstrations")
+    shown, kept_back = parted(records, settings.held_out)
     loaded = _start(settings, records)
-    kept_back = int(len(records) * settings.held_out)
     taught = teach(
         loaded,
-        Demonstrations(loaded, records[: len(records) - kept_back], settings.device),
+        Demonstrations(loaded, shown, settings.device),
         settings,
         steps=settings.steps,
         work=work,
         track=track,
         key=key_of(spec, settings.demonstrations),
     )
-    held = Demonstrations(loaded, records[len(records) - kept_back :], settings.device)
+    held = Demonstrations(loaded, kept_back, settings.device)
     return {
         "model": taught.model,
         "loss": sum(figures["loss"] for figures in taught.recent) / max(1, len(taught.recent)),

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pydantic import Field
 
+from heedful.errors import InvalidInput
 from heedful.lm import lora, state
 from heedful.lm.load import Loaded, load, save
-from heedful.lm.loop import Course, Lesson, LoopSettings, Stopped, Track, learn, sparing, stepper_of
+from heedful.lm.loop import Course, Lesson, LoopSettings, Stopped, Track, learn, measured, sparing, stepper_of
 from heedful.lm.lora import Lora
+from heedful.lm.splits import Rows, split
 
 RECENT = 20  # steps whose figures are told at the end
 
@@ -50,6 +53,9 @@ class PreferenceSettings(PolicySettings):
 
     def steps(self, samples: int) -> int:
         return max(1, round(samples * self.epochs / self.batch))
+
+
+Chosen = TypeVar("Chosen", bound=PreferenceSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,3 +122,38 @@ def teach(
     if stopped == "done":
         state.discard(work)
     return Taught(str(work / "model"), stepper.taken, stopped, tuple(recent))
+
+
+def parted(records: Rows, held_out: float) -> tuple[Rows, Rows]:
+    """Rows to learn from, of which there are some, and rows kept back."""
+    shown, kept_back = split(records, held_out)
+    if not shown:
+        raise InvalidInput(
+            f"held_out={held_out} keeps back every prompt that there is: give more prompts, or less of it",
+            field="held_out",
+        )
+    return shown, kept_back
+
+
+def prefer(
+    settings: Chosen,
+    shown: Rows,
+    kept_back: Rows,
+    lesson_of: Callable[[Loaded, Rows, Chosen], Lesson],
+    *,
+    work: Path,
+    track: Track,
+    key: str,
+) -> dict[str, Any]:
+    """Learn from preferences, and measure what was learned on those that were kept back."""
+    loaded = opened(settings, settings.model)
+    lesson, held = (lesson_of(loaded, rows, settings) for rows in (shown, kept_back))
+    steps = settings.steps(len(shown))
+    taught = teach(loaded, lesson, settings, steps=steps, work=work, track=track, key=key)
+    return {
+        "model": taught.model,
+        "steps": taught.steps,
+        "stopped": taught.stopped,
+        "held_out": measured(held, settings),
+        **taught.last("loss", "accuracy", "margin"),
+    }
