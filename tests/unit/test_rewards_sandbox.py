@@ -160,7 +160,12 @@ def test_no_variable_is_inherited(limits: SandboxSettings, monkeypatch: pytest.M
 
 
 def test_it_works_in_an_empty_folder_of_its_own(limits: SandboxSettings) -> None:
-    code = "import os; print(os.listdir('.'), os.getcwd() == os.path.expanduser('~')); open('kept', 'w')"
+    # Where this Python itself lies below /tmp, the way to it is seen there.
+    ways = {
+        Path(one).parts[2] for one in (sys.prefix, sys.base_prefix) if Path(one).parts[:2] == ("/", "tmp")
+    }
+    code = f"import os; print([one for one in os.listdir('.') if one not in {sorted(ways)}], "
+    code += "os.getcwd() == os.path.expanduser('~')); open('kept', 'w')"
     for _ in range(2):
         assert python(code, limits).output == "[] True\n"
 
