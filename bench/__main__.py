@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scripts = {path.stem: path for path in sorted(HERE.glob("*.py")) if not path.stem.startswith("_")}
     if unknown := sorted(set(chosen.names) - set(scripts)):
         parser.error(f"no bench named {', '.join(unknown)}; there are: {', '.join(scripts)}")
-    measured = [run(scripts[name], quick=not chosen.full) for name in chosen.names or scripts]
+    names = chosen.names or [name for name, script in scripts.items() if not needs_data(script)]
+    measured = [run(scripts[name], quick=not chosen.full) for name in names]
     if not chosen.names:  # a page of some of the figures would pass for all of them
         PAGE.write_text(page(measured, quick=not chosen.full))
         print(f"written: {PAGE.relative_to(HERE.parent)}")
@@ -72,6 +73,11 @@ def run(script: Path, *, quick: bool) -> Figures:
     figures = Figures(name=script.stem, about=about(script), result=result, seconds=seconds)
     print(f"{script.stem}: {'ok' if figures.ok else 'NOT OK'}, {seconds:.0f} s", flush=True)
     return figures
+
+
+def needs_data(script: Path) -> bool:
+    """Whether it measures real people's data, which is not part of this project."""
+    return "give --data" in script.read_text()
 
 
 def parsed(output: str) -> Mapping[str, object] | None:

@@ -544,6 +544,7 @@ class Method(StrEnum):
 
     SFT = "sft"
     REWARD = "reward"
+    SPARSE = "sparse"
     DPO = "dpo"
     KTO = "kto"
 
@@ -551,7 +552,7 @@ class Method(StrEnum):
 @app.command("train")
 def train(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, dpo or kto.")],
+    method: Annotated[Method, typer.Argument(help="sft, reward, sparse, dpo or kto.")],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub name to start from.")] = None,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("heedful-out"),
@@ -579,7 +580,7 @@ def train(
 @app.command("sweep")
 def sweep(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, dpo or kto.")],
+    method: Annotated[Method, typer.Argument(help="sft, reward, sparse, dpo or kto.")],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     vary: Annotated[
         list[str] | None,

@@ -895,7 +895,7 @@ def improve(
         lambda at: {
             **parts.learn.grpo,
             "model": at["model"],
-            "reward": "heedful.rewards.model:load",
+            "reward": "heedful.rewards.loading:load",
             "reward_model": at["reward"],
             "prompts": at["prompts"],
             "seed": parts.learn.seed,
@@ -980,7 +980,7 @@ def validate(parts: Parts, tenant: TenantId, policy: PolicyId, *, prompts: Diges
         lambda at: {
             "policy": at["policy"],
             "parent": at["parent"],
-            "reward": "heedful.rewards.model:load",
+            "reward": "heedful.rewards.loading:load",
             "reward_model": at["reward"],
             "prompts": at["prompts"],
             "seed": parts.learn.seed,

@@ -90,6 +90,21 @@ def test_every_method_goes_from_a_file_to_a_model_that_the_library_loads(
         assert done["accuracy"] > 0.9
 
 
+def test_a_judge_without_a_network_goes_from_a_file_to_a_report_card(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, out = str(place / "rows.jsonl"), tmp_path / "out"
+    done = ran(capsys, "sparse", rows, "--out", str(out), "-o", "held_out=0")
+    assert list(done["strengths"]) == ["quality"]
+    assert not (Path(done["reward"]) / "backbone").exists()
+    told = said(capsys, (0,), "sparse", rows, "--out", str(out), "-o", "held_out=0")[0]
+    assert "looks_at" in told
+    with pytest.raises(SystemExit) as ended:
+        main(["eval", "reward", "--model", done["reward"], "--data", rows, "--json"])
+    assert json.loads(capsys.readouterr().out)["quality"]["accuracy"] == 1.0
+    assert ended.value.code in (0, 1)  # on an empty answer probes may miss their bounds
+
+
 def test_settings_come_from_a_file_and_the_command_line_has_the_last_word(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -119,6 +134,9 @@ def test_a_run_within_a_budget_is_gone_on_with(
         (["dpo", "{rows}", "--model", "{base}", "-o", "beta=-1"], "beta: input should be greater than 0"),
         (["dpo", "{rows}", "--model", "{base}", "-o", "beta"], "'beta' is not NAME=VALUE"),
         (["dpo", "{rows}"], "model: field required"),
+        (["sparse", "{rows}", "--model", "{base}"], "model: extra inputs are not permitted"),
+        (["sparse", "{rows}", "-o", "balance=2"], "balance: input should be less than or equal to 1"),
+        (["sparse"], "nothing to fit: give preferences, rankings or safety labels"),
         (["dpo", "missing.jsonl", "--model", "{base}"], "no file 'missing.jsonl'"),
         (["dpo", "{rows}", "--model", "nowhere"], "cannot load a causal language model from 'nowhere'"),
         (["dpo", "{rows}", "--config", "missing.yaml"], "missing.yaml cannot be read"),

@@ -55,7 +55,7 @@ class ExamSpec(BaseModel):
     objective: str = "quality"
     """Which of the model's scores is examined."""
 
-    loader: str = "heedful.rewards.model:load"
+    loader: str = "heedful.rewards.loading:load"
     """Dotted path of the function that loads a model from a directory."""
 
     cache: Path | None = None

@@ -26,6 +26,7 @@ class Task:
 TASKS: Mapping[str, Task] = {
     "sft": Task("heedful.training.sft", "SftSpec", "demonstrations"),
     "reward": Task("heedful.rewards.fit", "FitSpec", "preferences"),
+    "sparse": Task("heedful.rewards.sparse.fit", "SparseSpec", "preferences"),
     "dpo": Task("heedful.training.dpo", "DpoSpec", "preferences"),
     "kto": Task("heedful.training.kto", "KtoSpec", "thumbs"),
 }
@@ -37,7 +38,8 @@ def spec_of(
     """The whole order: the file first, then what was said beside it."""
     task = TASKS[name]
     shape: type[BaseModel] = getattr(importlib.import_module(task.module), task.spec)
-    return order(shape, config, options, {task.data: None if data is None else str(data), "model": model})
+    said = {task.data: None if data is None else str(data), "model": model}
+    return order(shape, config, options, said)
 
 
 def check(name: str, spec: dict[str, Any]) -> None:

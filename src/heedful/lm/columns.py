@@ -38,6 +38,20 @@ def rankings(path: Path) -> list[Row]:
     return _each(path, lambda record: _ranking(record) | _groups(record))
 
 
+def flags(path: Path) -> list[Row]:
+    """{"prompt", "answer", "violation", "weight"}: a flag is true, false, or a share from 0 to 1."""
+    return _each(path, lambda record: _demonstration(record) | {"violation": _flag(record)})
+
+
+def prompts(path: Path) -> list[Row]:
+    """{"prompt"}, with all else that a row says."""
+
+    def made(record: Mapping[str, Any]) -> Row:
+        return dict(record) | {"prompt": _messages(_one(record, "prompt"), "prompt")}
+
+    return _each(path, made, weighed=False)
+
+
 def compared(path: Path) -> list[Row]:
     """{"prompt", "chosen": [...], "rejected": [...]} of the rows that have them, with all else that they say.
     A benchmark's row may have several answers on a side, as a list of texts."""
@@ -62,13 +76,15 @@ def _each(
     path: Path,
     made: Callable[[Mapping[str, Any]], Row],
     where: Callable[[Mapping[str, Any]], bool] = lambda _: True,
+    *,
+    weighed: bool = True,
 ) -> list[Row]:
     rows = []
     for number, record in enumerate(read_records(path), start=1):
         if not where(record):
             continue
         try:
-            rows.append(made(record) | {"weight": _weight(record)})
+            rows.append(made(record) | ({"weight": _weight(record)} if weighed else {}))
         except InvalidInput as error:
             raise InvalidInput(f"{path}: row {number} {error}") from None
     return rows
@@ -161,6 +177,13 @@ def _thumb(record: Mapping[str, Any]) -> Row:
     if not isinstance(up, bool) and up not in (0, 1):
         raise InvalidInput(f"says up={up!r}: true or false")
     return _demonstration(record) | {"up": bool(up)}
+
+
+def _flag(record: Mapping[str, Any]) -> float:
+    flag = _one(record, "violation")
+    if not isinstance(flag, int | float) or not 0 <= flag <= 1:
+        raise InvalidInput(f"has violation {flag!r}: true, false, or a share from 0 to 1")
+    return float(flag)
 
 
 def _one(record: Mapping[str, Any], *names: str) -> Any:

@@ -26,7 +26,11 @@ def read_records(path: Path, *needed: str) -> list[dict[str, Any]]:
                 record = json.loads(line)
             except json.JSONDecodeError as error:
                 raise InvalidInput(f"{path}:{number} is not JSON: {error}") from error
-            missing = [key for key in needed if not isinstance(record, dict) or key not in record]
+            if not isinstance(record, dict):
+                raise InvalidInput(
+                    f"{path}:{number} is {str(record)[:40]!r}, and no table of names and values"
+                )
+            missing = [key for key in needed if key not in record]
             if missing:
                 raise InvalidInput(f"{path}:{number} has no {', '.join(missing)}")
             records.append(record)

@@ -6,7 +6,6 @@ import json
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from heedful.lm.columns import GROUPS
 from heedful.lm.logprobs import plain
@@ -14,19 +13,12 @@ from heedful.lm.splits import Rows
 from heedful.rewards import doubt, leanings
 from heedful.rewards.calibration import temperature
 from heedful.rewards.data import decided, said, texts
-from heedful.rewards.model import RewardModel, Scale
+from heedful.rewards.grading import odds
+from heedful.rewards.model import RewardModel
+from heedful.rewards.scale import Scale
 
 KNOWN = 4000  # prompts that a doubt is fitted to, at most
 Answers = tuple[list[Any], list[str]]  # prompts, and an answer to each
-
-
-def odds(model: RewardModel, pairs: Rows) -> NDArray[np.float64]:
-    """That the chosen answer of each pair is better, in log-odds; before the model has its scale."""
-    prompts = [pair["prompt"] for pair in pairs]
-    better, worse = (
-        model.score(prompts, [pair[side] for pair in pairs])["quality"] for side in ("chosen", "rejected")
-    )
-    return better - worse
 
 
 def scale_of(model: RewardModel, reference: Answers, kept_back: Rows) -> Scale:

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
 from heedful.errors import InvalidInput
@@ -23,41 +21,21 @@ from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
 from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up, sparing, stepper_of
 from heedful.lm.optim import freeze_embeddings
-from heedful.lm.records import key_of, read_records, write_records
-from heedful.lm.splits import Rows, between, split
-from heedful.rewards.bounds import Bounds, verdict
-from heedful.rewards.calibration import cooled
-from heedful.rewards.data import Data, decided, implied
-from heedful.rewards.finding import doubt_of, leanings_of, odds, scale_of
+from heedful.lm.records import key_of, write_records
+from heedful.lm.splits import between
+from heedful.rewards.bounds import Bounds
+from heedful.rewards.data import Data, Sources, implied, read, sides
+from heedful.rewards.finding import doubt_of, leanings_of, scale_of
+from heedful.rewards.grading import graded
 from heedful.rewards.lessons import Flags, Pairs, Rankings
 from heedful.rewards.model import RewardModel
-from heedful.rewards.report import flag_report, pair_report
-
-FLAG = ("prompt", "answer", "violation")
 
 
-class FitSpec(LoopSettings):
+class FitSpec(Sources, LoopSettings):
     """From which judgements, on which backbone, how long."""
 
     model: str
     """Directory or hub name of the backbone; usually the policy whose answers were judged."""
-
-    preferences: Path | None = None
-    """JSONL of {"prompt", "chosen", "rejected", "weight"}, perhaps with a "margin", a "tie", and the "product",
-    "segment" or "language" that the answers were meant for."""
-
-    rankings: Path | None = None
-    """JSONL of {"prompt", "ranking", "weight"}: answers, best first; a list in the list holds equally good ones.
-    With neither these nor preferences there is no quality objective."""
-
-    safety: Path | None = None
-    """JSONL of {"prompt", "answer", "violation", "weight"}; nothing: no safety objective."""
-
-    preferences_holdout: Path | None = None
-    """As `preferences`, for the report alone; nothing: a share of the prompts is kept back."""
-
-    safety_holdout: Path | None = None
-    """As `safety`, for the report alone; nothing: a share of the prompts is kept back."""
 
     reference: Path | None = None
     """JSONL of {"prompt", "answer"} by the starting policy, to set the scale; nothing: `model` is asked."""
@@ -107,9 +85,6 @@ class FitSpec(LoopSettings):
     folds: int = Field(0, ge=0, le=20)
     """Parts of the prompts for a cross-validation; each costs as much as the fit itself. 0: none."""
 
-    held_out: float = Field(0.1, ge=0, lt=1)
-    """Share of the prompts kept back for the report."""
-
     max_tokens: int = Field(64, ge=1)
     """Longest answer when `model` is asked for its own answers."""
 
@@ -121,12 +96,12 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Fit and save; returns {"reward", "report", "stopped"}."""
     settings = FitSpec.model_validate(spec)
     set_up(settings)
-    data = _read(settings)
+    data = read(settings)
     if not data.all:
         raise InvalidInput("nothing to fit: give preferences, rankings or safety labels", field="preferences")
     if settings.folds == 1:
         raise InvalidInput("folds=1 leaves nothing to fit to: give 2 or more, or 0 for none", field="folds")
-    known, kept_back = _sides(data, settings)
+    known, kept_back = sides(data, settings)
     objectives = [
         name for name, there in (("quality", known.pairs or known.rankings), ("safety", known.flags)) if there
     ]
@@ -141,7 +116,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     key = key_of(spec, settings.preferences, settings.rankings, settings.safety)
     shares = _shares(settings)
     stopped = _train(model, known, settings.model_copy(update=shares), work, track, key)
-    report = _report(model, kept_back.pairs, kept_back.flags, settings.bounds)
+    report = graded(model, kept_back.pairs, kept_back.flags, settings.bounds)
     model.leanings = leanings_of(model, known.pairs, reference) if settings.leanings else None
     model.scale = scale_of(model, reference, kept_back.pairs)
     model.doubt = doubt_of(model, known.all, kept_back.all)
@@ -154,29 +129,6 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     if stopped == "done":
         state.discard(work)
     return {"reward": str(work / "reward"), "report": report, "stopped": stopped}
-
-
-def _read(settings: FitSpec) -> Data:
-    return Data(
-        columns.judgements(settings.preferences) if settings.preferences else [],
-        columns.rankings(settings.rankings) if settings.rankings else [],
-        read_records(settings.safety, *FLAG) if settings.safety else [],
-    )
-
-
-def _sides(data: Data, settings: FitSpec) -> tuple[Data, Data]:
-    """What to fit on and what to report on: the caller's own hold-out, or a share of the prompts."""
-    known, kept_back = (
-        data.each(lambda rows, side=side: split(rows, settings.held_out)[side])  # type: ignore[misc]
-        for side in (0, 1)
-    )
-    if settings.preferences_holdout is not None:
-        known = replace(known, pairs=data.pairs)
-        kept_back = replace(kept_back, pairs=columns.judgements(settings.preferences_holdout))
-    if settings.safety_holdout is not None:
-        known = replace(known, flags=data.flags)
-        kept_back = replace(kept_back, flags=read_records(settings.safety_holdout, *FLAG))
-    return known, replace(kept_back, pairs=kept_back.pairs + implied(kept_back.rankings))
 
 
 def _shares(settings: FitSpec) -> dict[str, Any]:
@@ -227,7 +179,7 @@ def _reference(
 ) -> tuple[list[Any], list[str]]:
     """Prompts and answers of the starting policy."""
     if settings.reference is not None:
-        given = read_records(settings.reference, "prompt", "answer")
+        given = columns.demonstrations(settings.reference)
         return [record["prompt"] for record in given], [record["answer"] for record in given]
     prompts = [record["prompt"] for record in records[:256]]
     samples = Sampler(loaded).sample(prompts, max_tokens=settings.max_tokens, seed=settings.seed)
@@ -235,24 +187,6 @@ def _reference(
     ended = [place for place, (sample,) in enumerate(samples) if sample.finish_reason == "stop"]
     chosen = ended or range(len(samples))
     return [prompts[place] for place in chosen], [samples[place][0].text for place in chosen]
-
-
-def _report(model: RewardModel, pairs: Rows, flags: Rows, bounds: Bounds) -> dict[str, Any]:
-    """Figures on what was kept back, before the model has its scale, and whether they pass."""
-    report: dict[str, Any] = {}
-    pairs = decided(pairs)
-    if pairs and "quality" in model.objectives:
-        chosen, rejected = (
-            np.array([float(len(pair[side])) for pair in pairs]) for side in ("chosen", "rejected")
-        )
-        prompts = [json.dumps(pair["prompt"], sort_keys=True) for pair in pairs]
-        report["quality"] = pair_report(cooled(odds(model, pairs)), chosen, rejected, prompts)
-    if flags and "safety" in model.objectives:
-        scores = model.score([flag["prompt"] for flag in flags], [flag["answer"] for flag in flags])
-        report["safety"] = flag_report(
-            scores["violation"], np.array([float(flag["violation"]) for flag in flags])
-        )
-    return report | verdict(report.get("quality", {}), bounds)
 
 
 def _cross_validated(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from heedful.errors import InvalidInput
+from heedful.rewards.scale import Scale
 
 Floats = NDArray[np.floating[Any]]
 Prompt = Sequence[Mapping[str, str]]  # messages with role and content
@@ -18,6 +19,21 @@ class Judge(Protocol):
     """A reward model, or what stands for one: one number per answer, under each name that it knows."""
 
     def score(self, prompts: Sequence[Prompt], answers: Sequence[str]) -> Mapping[str, Floats]: ...
+
+
+class Fitted(Judge, Protocol):
+    """A reward model of any kind."""
+
+    scale: Scale
+    objectives: tuple[str, ...]
+
+    def score(
+        self,
+        prompts: Sequence[Prompt],
+        answers: Sequence[str],
+        *,
+        columns: Mapping[str, Sequence[Any]] | None = None,
+    ) -> dict[str, NDArray[np.float64]]: ...
 
 
 def scores(judge: Judge, prompts: Sequence[Prompt], answers: Sequence[str], name: str) -> Floats:

@@ -18,12 +18,13 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
 from heedful.errors import InvalidInput, Misconfigured
-from heedful.lm.records import read_records
+from heedful.lm.columns import said
 from heedful.rewards import checks
 from heedful.rewards.commands import Command, CommandSettings
+from heedful.rewards.loading import load as load_model
 from heedful.rewards.programs import Program
 from heedful.rewards.sandbox import SandboxSettings
-from heedful.rewards.scores import Columns, Floats, Judge, Scores
+from heedful.rewards.scores import Columns, Floats, Scores, ToldJudge
 
 RESERVED = ("quality", "quality_action", "violation", "doubt", "unscored")
 EVEN = 1e-9  # a spread below it is none
@@ -167,7 +168,7 @@ class Mixture:
 
     def __init__(self, settings: MixtureSettings, folder: Path = Path()) -> None:
         self._parts = settings.parts
-        self._judges: dict[str, Judge] = {}
+        self._judges: dict[str, ToldJudge] = {}
         for part in self._parts:
             if _key(part) not in self._judges:
                 self._judges[_key(part)] = _judge(part.source, folder, settings.sandbox)
@@ -211,7 +212,7 @@ class Mixture:
 
     def _measured(self, file: Path) -> dict[str, Scale]:
         """What the starting policy's answers get: fixed from here on, and the same wherever the file is."""
-        rows = read_records(file, "prompt", "answer")
+        rows = said(file)
         names = sorted({name for row in rows for name in row} - {"prompt", "answer"})
         columns = {name: [row.get(name) for row in rows] for name in names}
         relative = [part for part in self._parts if part.normalise == "reference"]
@@ -228,10 +229,8 @@ class Model:
     """A reward model as a judge. What is no number there is an error: it knows something about every answer."""
 
     def __init__(self, directory: Path, device: str) -> None:
-        from heedful.rewards import model
-
         self._directory = directory
-        self._model = model.load(directory, device=device)
+        self._model = load_model(directory, device=device)
 
     def score(self, prompts: Sequence[Any], answers: Sequence[str], columns: Columns | None = None) -> Scores:
         said = self._model.score(prompts, answers, columns=columns)
@@ -258,7 +257,7 @@ def load(file: str | Path) -> Mixture:
     return Mixture(settings, path.absolute().parent)
 
 
-def _judge(source: Source, folder: Path, limits: SandboxSettings) -> Judge:
+def _judge(source: Source, folder: Path, limits: SandboxSettings) -> ToldJudge:
     match source:
         case ModelSource():
             return Model(folder / source.model, source.device)

@@ -35,27 +35,13 @@ from heedful.rewards import doubt as doubts
 from heedful.rewards import leanings as leaning
 from heedful.rewards.doubt import Doubt, Look, joined
 from heedful.rewards.leanings import Leanings
+from heedful.rewards.loading import CARD, card_in
+from heedful.rewards.scale import Scale
 
 Scores = dict[str, NDArray[np.float64]]
 Columns = Mapping[str, Sequence[Any]]  # by name, what else is known of each answer
 DOUBT, LEANINGS = "doubt.safetensors", "leanings.safetensors"
 MOST_SHARED = 16  # answers that are read behind one reading of their prompt
-
-
-@dataclass(frozen=True, slots=True)
-class Scale:
-    """What turns raw scores into standard deviations of the starting policy."""
-
-    mean: float = 0.0
-    action_mean: float = 0.0
-    std: float = 1.0
-    zeros: tuple[float, ...] = ()  # by member: no comparison fixes where its scores begin
-    temperature: float = 1.0  # of the log-odds of a comparison, so that they are as sure as they are right
-
-    @property
-    def unit(self) -> float:
-        """What one deviation of difference in quality is in log-odds."""
-        return self.std / self.temperature
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +243,7 @@ class RewardModel(nn.Module):
             "leanings": None if self.leanings is None else self.leanings.card(),
             "report": report,
         }
-        (directory / "reward.json").write_text(json.dumps(card, indent=2, sort_keys=True), encoding="utf-8")
+        (directory / CARD).write_text(json.dumps(card, indent=2, sort_keys=True), encoding="utf-8")
 
 
 def _shared(
@@ -279,10 +265,7 @@ def _shared(
 def load(directory: str | Path, *, device: str = "cpu") -> RewardModel:
     """The reward model that a fit saved."""
     root = Path(directory)
-    try:
-        card = json.loads((root / "reward.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise InvalidInput(f"{str(root)!r} is not the directory of a reward model: {error}") from error
+    card = card_in(root)
     loaded = load_model(root / "backbone", device=device)
     model = RewardModel(
         loaded,

@@ -19,7 +19,7 @@ Scores = dict[str, Floats]
 Columns = Mapping[str, Sequence[Any]]  # what else the data say about each answer's prompt, by name
 
 
-class Judge(Protocol):
+class ToldJudge(Protocol):
     """Judges answers, one prompt each, and may be told more than the prompt says."""
 
     def score(

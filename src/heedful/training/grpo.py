@@ -23,13 +23,14 @@ from torch import Tensor
 from heedful.dotted import resolve
 from heedful.errors import InvalidInput, TrainingFailed
 from heedful.lm.chat import prompts_ids
+from heedful.lm.columns import prompts as practice
 from heedful.lm.decode import Sample, Sampler
 from heedful.lm.heads import CallFinder
 from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Precision, Stepper, autocast
-from heedful.lm.records import read_records, write_records
+from heedful.lm.records import write_records
 from heedful.training.losses import clipped_policy_loss, group_advantages, kl_k3, split_credit
 
 Track = Callable[[int, Mapping[str, float]], None]
@@ -60,7 +61,7 @@ class GrpoSpec(BaseModel):
     prompts: Path
     """JSONL of {"prompt"}; what else a row holds, a reward is given that asks for `columns`."""
 
-    reward: str = "heedful.rewards.model:load"
+    reward: str = "heedful.rewards.loading:load"
     """Dotted path of a function that takes `reward_model` and returns a Reward; of programs mixed with models:
     heedful.rewards.mixture:load."""
 
@@ -186,7 +187,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
         load(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
         for _ in range(2)
     )
-    rows = read_records(settings.prompts, "prompt")
+    rows = practice(settings.prompts)
     if not rows:
         raise InvalidInput(f"{settings.prompts} holds no prompts", field="prompts")
     if taken := sorted({"prompts", "completions", "completion_ids"} & {name for row in rows for name in row}):

@@ -1,0 +1,35 @@
+"""The reward model that lies in a directory, of whichever kind it is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from heedful.errors import InvalidInput
+from heedful.rewards.judge import Fitted
+
+SPARSE = "sparse"
+CARD = "reward.json"
+
+
+def load(directory: str | Path, *, device: str = "cpu") -> Fitted:
+    """Ready to score; `device` says where, for those that can choose."""
+    if card_in(Path(directory)).get("kind") == SPARSE:
+        from heedful.rewards.sparse import model as sparse
+
+        return sparse.load(directory)
+    from heedful.rewards import model
+
+    return model.load(directory, device=device)
+
+
+def card_in(directory: Path) -> dict[str, Any]:
+    """What a reward model says of itself."""
+    try:
+        card = json.loads((directory / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"{str(directory)!r} is not the directory of a reward model: {error}") from error
+    if not isinstance(card, dict):
+        raise InvalidInput(f"{str(directory / CARD)!r} holds no table")
+    return card
