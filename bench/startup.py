@@ -24,6 +24,7 @@ HEAVY = ("torch", "transformers")
 MAY_LOAD_TORCH = (
     "heedful.lm.*",
     "heedful.rewards.doubt",
+    "heedful.rewards.ensemble_fit",
     "heedful.rewards.finding",
     "heedful.rewards.fit",
     "heedful.rewards.lessons",

@@ -544,6 +544,7 @@ class Method(StrEnum):
 
     SFT = "sft"
     REWARD = "reward"
+    ENSEMBLE = "ensemble"
     SPARSE = "sparse"
     DPO = "dpo"
     KTO = "kto"
@@ -552,7 +553,7 @@ class Method(StrEnum):
 @app.command("train")
 def train(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, sparse, dpo or kto.")],
+    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo or kto.")],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub name to start from.")] = None,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("heedful-out"),
@@ -580,7 +581,7 @@ def train(
 @app.command("sweep")
 def sweep(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, sparse, dpo or kto.")],
+    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo or kto.")],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     vary: Annotated[
         list[str] | None,

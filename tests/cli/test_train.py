@@ -71,6 +71,7 @@ def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
         ("dpo", ["-o", "epochs=4", "-o", "rate=1e-3", "-o", "lora={rank: 4}"]),
         ("kto", ["-o", "epochs=4", "-o", "rate=1e-3"]),
         ("reward", ["-o", "epochs=4"]),
+        ("ensemble", ["-o", "epochs=4", "-o", "models=2", "-o", "max_tokens=8"]),
     ],
 )
 def test_every_method_goes_from_a_file_to_a_model_that_the_library_loads(
@@ -81,7 +82,8 @@ def test_every_method_goes_from_a_file_to_a_model_that_the_library_loads(
     assert done["stopped"] == "done"
     assert not (out / "states").exists()
     assert (out / "metrics.jsonl").read_text().count("\n") >= 4
-    made = Path(done["reward"]) / "backbone" if method == "reward" else Path(done["model"])
+    inside = {"reward": "backbone", "ensemble": "members/1/backbone"}.get(method, "")
+    made = Path(done.get("reward") or done["model"]) / inside
     model = AutoModelForCausalLM.from_pretrained(made)
     assert AutoTokenizer.from_pretrained(made)("it broke")["input_ids"]
     moved = load(base).model.state_dict()

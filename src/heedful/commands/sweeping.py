@@ -52,6 +52,7 @@ class Goal:
 GOALS: Mapping[str, Goal] = {
     "sft": Goal("held_out_loss", highest=False),
     "reward": Goal("report.quality.log_loss", highest=False),
+    "ensemble": Goal("report.quality.log_loss", highest=False),
     "sparse": Goal("report.quality.log_loss", highest=False),
     "dpo": Goal("held_out.accuracy", highest=True),
     "kto": Goal("held_out.accuracy", highest=True),

@@ -26,6 +26,7 @@ class Task:
 TASKS: Mapping[str, Task] = {
     "sft": Task("heedful.training.sft", "SftSpec", "demonstrations"),
     "reward": Task("heedful.rewards.fit", "FitSpec", "preferences"),
+    "ensemble": Task("heedful.rewards.ensemble_fit", "EnsembleSpec", "preferences"),
     "sparse": Task("heedful.rewards.sparse.fit", "SparseSpec", "preferences"),
     "dpo": Task("heedful.training.dpo", "DpoSpec", "preferences"),
     "kto": Task("heedful.training.kto", "KtoSpec", "thumbs"),

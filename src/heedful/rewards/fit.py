@@ -111,18 +111,18 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
             field="held_out",
         )
     loaded = load_model(settings.model, device=settings.device, trust_remote_code=settings.trust_remote_code)
-    reference = _reference(loaded, settings, data.all)  # before the backbone changes
+    reference = reference_of(loaded, settings, data.all)  # before the backbone changes
     model = RewardModel(loaded, objectives=objectives, end_only=settings.end_only, members=settings.members)
     key = key_of(spec, settings.preferences, settings.rankings, settings.safety)
-    shares = _shares(settings)
-    stopped = _train(model, known, settings.model_copy(update=shares), work, track, key)
+    share = shares(settings, settings.folds + 1)
+    stopped = _train(model, known, settings.model_copy(update=share), work, track, key)
     report = graded(model, kept_back.pairs, kept_back.flags, settings.bounds)
     model.leanings = leanings_of(model, known.pairs, reference) if settings.leanings else None
     model.scale = scale_of(model, reference, kept_back.pairs)
     model.doubt = doubt_of(model, known.all, kept_back.all)
     if settings.folds and stopped == "done":
         stopped, elsewhere = _cross_validated(
-            spec | shares, data, settings.folds, work / "folds" / key[:12], track
+            spec | share, data, settings.folds, work / "folds" / key[:12], track
         )
         report |= {"cross_validation": elsewhere}
     model.save(work / "reward", report=report)
@@ -131,9 +131,8 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     return {"reward": str(work / "reward"), "report": report, "stopped": stopped}
 
 
-def _shares(settings: FitSpec) -> dict[str, Any]:
-    """What the fit and each fold may spend of a budget, which is of them all."""
-    parts = settings.folds + 1
+def shares(settings: LoopSettings, parts: int) -> dict[str, Any]:
+    """What each of several fits may spend of a budget, which is of them all."""
     return {
         "seconds": settings.seconds and settings.seconds / parts,
         "money": settings.money and settings.money / parts,
@@ -174,7 +173,7 @@ def _train(model: RewardModel, data: Data, settings: FitSpec, work: Path, track:
     return learn(courses, stepper, modules, settings, steps=steps, work=work, track=track, key=key)
 
 
-def _reference(
+def reference_of(
     loaded: Loaded, settings: FitSpec, records: list[dict[str, Any]]
 ) -> tuple[list[Any], list[str]]:
     """Prompts and answers of the starting policy."""

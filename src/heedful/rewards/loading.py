@@ -9,19 +9,24 @@ from typing import Any
 from heedful.errors import InvalidInput
 from heedful.rewards.judge import Fitted
 
-SPARSE = "sparse"
 CARD = "reward.json"
 
 
 def load(directory: str | Path, *, device: str = "cpu") -> Fitted:
     """Ready to score; `device` says where, for those that can choose."""
-    if card_in(Path(directory)).get("kind") == SPARSE:
-        from heedful.rewards.sparse import model as sparse
+    match card_in(Path(directory)).get("kind"):
+        case "sparse":
+            from heedful.rewards.sparse import model as sparse
 
-        return sparse.load(directory)
-    from heedful.rewards import model
+            return sparse.load(directory)
+        case "ensemble":
+            from heedful.rewards import ensemble
 
-    return model.load(directory, device=device)
+            return ensemble.load(directory, device=device)
+        case _:
+            from heedful.rewards import model
+
+            return model.load(directory, device=device)
 
 
 def card_in(directory: Path) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from safetensors.numpy import load_file, save_file
 from scipy.special import expit
 
 from heedful.errors import InvalidInput
-from heedful.rewards.loading import CARD, SPARSE, card_in
+from heedful.rewards.loading import CARD, card_in
 from heedful.rewards.scale import Scale
 from heedful.rewards.scores import Columns
 from heedful.rewards.sparse.features import NAMES, Message, Reader
 
 Floats = NDArray[np.float64]
+KIND = "sparse"
 NUMBERS, WORDS = "weights.safetensors", "words.json"
 AT_ONCE = 2000  # answers whose features are in memory
 
@@ -88,7 +89,7 @@ class SparseModel:
         words = {"ngrams": reader.ngrams, "known": sorted(reader.known), "surface": NAMES}
         (directory / WORDS).write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
         card = {
-            "kind": SPARSE,
+            "kind": KIND,
             "objectives": self.objectives,
             "constants": {name: line.constant for name, line in self.lines.items()},
             "scale": asdict(self.scale),
@@ -101,7 +102,7 @@ def load(directory: str | Path) -> SparseModel:
     """The model that a fit saved."""
     root = Path(directory)
     card = card_in(root)
-    if card.get("kind") != SPARSE:
+    if card.get("kind") != KIND:
         raise InvalidInput(f"{str(root)!r} holds a reward model of another kind")
     try:
         words = json.loads((root / WORDS).read_text(encoding="utf-8"))
