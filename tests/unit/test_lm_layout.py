@@ -237,6 +237,33 @@ def test_the_cards_kernel_sees_what_the_processors_sees() -> None:
     assert torch.allclose(ours[:, : packed.tokens], theirs[:, : packed.tokens], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "trees", [((300, 129, 1), (128, 128)), ((1, 257), (5,)), ((256, 3, 300, 256),)], ids=str
+)
+def test_long_parts_look_in_blocks_and_see_the_same(trees: tuple[tuple[int, ...], ...]) -> None:
+    """Against one look at everything, with a mask; and so do the gradients."""
+    torch.manual_seed(0)
+    places = sum(sum(tree) for tree in trees)
+    tree_n, part_n = attention._belongings(trees, places, torch.device("cpu"))
+    at_n = torch.arange(places)
+    prompt_or_own = (part_n[None] == 0) | (part_n[None] == part_n[:, None])
+    seen = (tree_n[None] == tree_n[:, None]) & (at_n[None] <= at_n[:, None]) & prompt_or_own
+
+    def looked(way: Any) -> list[torch.Tensor]:
+        torch.manual_seed(1)
+        parts = [torch.randn(2, places, 8, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+        out = way(*parts)
+        return [out, *torch.autograd.grad((out * torch.randn_like(out)).sum(), parts)]
+
+    def plainly(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> torch.Tensor:
+        scores = (query @ key.transpose(1, 2) * 0.25).masked_fill(~seen, float("-inf"))
+        return scores.softmax(-1) @ value
+
+    ours = looked(lambda query, key, value: attention.tree_attention(query, key, value, trees, 0.25))
+    for one, other in zip(ours, looked(plainly), strict=True):
+        assert torch.allclose(one, other, atol=1e-10)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 @pytest.mark.parametrize("width", [32, 64])  # heads too narrow for the card's kernel, and wide enough

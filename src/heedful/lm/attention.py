@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 Trees = tuple[tuple[int, ...], ...]
+BLOCK = 128  # places that look at once
 NARROWEST = 16  # heads, that the card's kernel takes
 
 
@@ -32,8 +33,9 @@ class _ByTree(torch.autograd.Function):
         kept: list[Tensor] = []
         for own, seen in _looks(trees):
             keys, values = _seen(key, seen), _seen(value, seen)
-            scores = torch.bmm(query[:, own], keys.transpose(1, 2)).mul_(scale)
-            scores += _future(scores.shape[1], scores.shape[2], scores.dtype, scores.device)
+            scores = _product(query[:, own], keys.transpose(1, 2), scale)
+            places = scores.shape[1]
+            scores[:, :, -places:] += _future(places, scores.dtype, scores.device)
             shares = scores.softmax(-1)
             out[:, own] = torch.bmm(shares, values)
             kept.append(shares)
@@ -49,11 +51,16 @@ class _ByTree(torch.autograd.Function):
         for (own, seen), shares in zip(_looks(ctx.trees), kept, strict=True):
             keys, values, out = _seen(key, seen), _seen(value, seen), to_out[:, own]
             to_shares = torch.bmm(out, values.transpose(1, 2))
-            to_scores = torch._softmax_backward_data(to_shares, shares, -1, shares.dtype).mul_(ctx.scale)
-            to_query[:, own] = torch.bmm(to_scores, keys)
-            _add(to_key, seen, torch.bmm(to_scores.transpose(1, 2), query[:, own]))
+            to_scores = torch._softmax_backward_data(to_shares, shares, -1, shares.dtype)
+            to_query[:, own] = _product(to_scores, keys, ctx.scale)
+            _add(to_key, seen, _product(to_scores.transpose(1, 2), query[:, own], ctx.scale))
             _add(to_value, seen, torch.bmm(shares.transpose(1, 2), out))
         return to_query, to_key, to_value, None, None
+
+
+def _product(one: Tensor, other: Tensor, scale: float) -> Tensor:
+    """Scaled while it is computed, not in a pass of its own."""
+    return torch.baddbmm(one.new_empty(()), one, other, beta=0.0, alpha=scale)
 
 
 # -- on a card: one kernel for the whole row, which skips what nobody may see ------------------------------------
@@ -103,19 +110,25 @@ def _belongings(trees: Trees, places: int, device: torch.device) -> tuple[Tensor
 
 @lru_cache(maxsize=64)
 def _looks(trees: Trees) -> tuple[tuple[slice, tuple[slice, ...]], ...]:
-    """Who looks and at what: the last of what is seen are the places that look."""
+    """Who looks and at what: the last of what is seen are the places that look. Long parts look in blocks, each of
+    which leaves out what lies behind it."""
     looks: list[tuple[slice, tuple[slice, ...]]] = []
     at = 0
     for prompt, *answers in trees:
         root = slice(at, at + prompt)
-        looks.append((root, (root,)))
+        looks += [(block, (slice(at, block.stop),)) for block in _blocks(root)]
         at += prompt
         for length in answers:
-            own = slice(at, at + length)
-            # The first answer stands right behind its prompt: one piece, and nothing to join.
-            looks.append((own, (slice(root.start, own.stop),) if root.stop == own.start else (root, own)))
+            for block in _blocks(slice(at, at + length)):
+                own = slice(at, block.stop)
+                # The first answer stands right behind its prompt: one piece, and nothing to join.
+                looks.append((block, (slice(root.start, own.stop),) if root.stop == at else (root, own)))
             at += length
     return tuple(looks)
+
+
+def _blocks(part: slice) -> list[slice]:
+    return [slice(at, min(at + BLOCK, part.stop)) for at in range(part.start, part.stop, BLOCK)]
 
 
 def _seen(part: Tensor, seen: tuple[slice, ...]) -> Tensor:
@@ -131,6 +144,6 @@ def _add(to: Tensor, seen: tuple[slice, ...], gradient: Tensor) -> None:
 
 
 @lru_cache(maxsize=512)
-def _future(own: int, seen: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """What is added to scores: nothing where a place may be seen, minus infinity behind it."""
-    return torch.full((own, seen), float("-inf"), dtype=dtype, device=device).triu_(seen - own + 1)
+def _future(places: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """What is added to the scores of places among themselves: minus infinity for those that come later."""
+    return torch.full((places, places), float("-inf"), dtype=dtype, device=device).triu_(1)
