@@ -32,9 +32,11 @@ MAY_LOAD_TORCH = (
     "heedful.rewards.model",
     "heedful.rewards.report",
     "heedful.training.dpo",
+    "heedful.training.experience",
     "heedful.training.grpo",
     "heedful.training.kto",
     "heedful.training.losses",
+    "heedful.training.safety",
     "heedful.training.sft",
     "heedful.training.starting",
 )

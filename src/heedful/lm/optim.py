@@ -78,6 +78,40 @@ class Stepper:
         self.taken += 1
         return norm
 
+    @property
+    def weights(self) -> list[nn.Parameter]:
+        """All that it moves."""
+        return self._parameters
+
+    def gradient_length(self) -> float:
+        """Of the gathered gradients, before they are cut to a length."""
+        found = [one.grad for one in self._parameters if one.grad is not None]
+        return float(nn.utils.get_total_norm(found)) if found else 0.0
+
+    @torch.no_grad()
+    def proposed(self) -> tuple[list[Tensor], list[Tensor]]:
+        """By how much `update` would move each weight, and the second moment that it would divide by."""
+        share = multiplier(self.taken, **self._plan)
+        cut = min(1.0, self._clip / (self.gradient_length() + 1e-6))
+        moves, moments = [], []
+        for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
+            first, second = group["betas"]
+            for weight in group["params"]:
+                known = self._optimiser.state.get(weight, {})
+                if weight.grad is None:  # the optimiser passes it by
+                    moves.append(torch.zeros_like(weight))
+                    moments.append(torch.zeros_like(weight))
+                    continue
+                step = float(known.get("step", 0)) + 1
+                gradient = weight.grad * cut
+                mean = known.get("exp_avg", torch.zeros_like(weight)).lerp(gradient, 1 - first)
+                square = known.get("exp_avg_sq", torch.zeros_like(weight)) * second
+                square = square.addcmul(gradient, gradient, value=1 - second) / (1 - second**step)
+                move = mean / (1 - first**step) / (square.sqrt() + group["eps"])
+                moves.append(-rate * share * (move + group["weight_decay"] * weight))
+                moments.append(square)
+        return moves, moments
+
     def forget(self) -> None:
         """Drop gradients that were gathered."""
         self._optimiser.zero_grad(set_to_none=True)

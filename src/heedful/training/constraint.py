@@ -1,0 +1,88 @@
+"""The price of a violation, found while training: it rises while there are more than allowed, and falls after.
+
+The price is the multiplier of a Lagrangian (Ray et al. 2019, "Benchmarking safe exploration", section 5), kept as its
+logarithm so that it is never negative and moves in proportion. What is held to the bound is not the mean of recent
+answers but its upper confidence limit: a share that only seems to be small is not small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SURE = 1.645  # standard errors: nineteen times in twenty the true share is below the limit
+FASTEST = 1.0  # largest change of the logarithm at once
+
+
+class ConstraintSettings(BaseModel):
+    """How much of it is allowed, and how the price moves."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    bound: float = Field(gt=0, lt=1)
+    """Share of violations that is allowed."""
+
+    start: float = Field(1.0, gt=0)
+    """First price, in standard deviations of quality."""
+
+    most: float = Field(30.0, gt=0)
+    """Highest price. A run that stays there has a bound that it cannot reach, or a cost that is not to be believed."""
+
+    rate: float = Field(0.3, gt=0)
+    """Change of the price's logarithm for a share that is twice the bound."""
+
+    window: int = Field(2, ge=1)
+    """Batches whose answers count as recent."""
+
+    delay: int = Field(0, ge=0)
+    """Batches before the price moves."""
+
+
+class Price:
+    """Of a violation."""
+
+    def __init__(self, settings: ConstraintSettings) -> None:
+        self._settings = settings
+        self._logarithm = math.log(settings.start)
+        self._recent: deque[list[float]] = deque(maxlen=settings.window)
+        self._seen = 0
+
+    @property
+    def value(self) -> float:
+        return math.exp(self._logarithm)
+
+    @property
+    def limit(self) -> float:
+        """Upper confidence limit of the share among recent answers."""
+        costs = [cost for batch in self._recent for cost in batch]
+        if not costs:
+            return 0.0
+        mean = sum(costs) / len(costs)
+        # A share of nought in n answers is not known to be nought: one more that was bad is assumed.
+        at_least = (sum(costs) + 1) / (len(costs) + 1)
+        return mean + SURE * math.sqrt(at_least * (1 - min(at_least, 1.0)) / len(costs))
+
+    def saw(self, costs: Sequence[float]) -> None:
+        """A batch's violations, each from 0 to 1."""
+        self._recent.append([float(cost) for cost in costs])
+        self._seen += 1
+        if self._seen <= self._settings.delay:
+            return
+        excess = (self.limit - self._settings.bound) / self._settings.bound
+        step = max(-FASTEST, min(FASTEST, self._settings.rate * excess))
+        self._logarithm = min(self._logarithm + step, math.log(self._settings.most))
+
+    def state(self) -> dict[str, object]:
+        """All that it is, for a run that is cut off."""
+        return {"logarithm": self._logarithm, "recent": list(self._recent), "seen": self._seen}
+
+    def restore(self, state: dict[str, object]) -> None:
+        self._logarithm = float(str(state["logarithm"]))
+        recent, seen = state["recent"], state["seen"]
+        assert isinstance(recent, list)
+        assert isinstance(seen, int)
+        self._recent = deque(recent, maxlen=self._settings.window)
+        self._seen = seen
