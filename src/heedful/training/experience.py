@@ -1,14 +1,9 @@
-"""What a policy says on an iteration's prompts, and what each token of it is credited with.
-
-Answers are drawn, a reward judges them, and its scores become credits: of an answer against the others to the same
-prompt, of its call by what the call adds. A violation has a price of its own, which is never measured within a group:
-of answers that are all unsafe none would be better than the others.
-"""
+"""What a policy says on an iteration's prompts, and what a reward makes of it: all that there is to learn from."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,10 +22,11 @@ from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Precision, autocast
-from heedful.training.losses import group_advantages, kl_k3, split_credit
+from heedful.training.losses import kl_k3
 
 Floats = NDArray[np.float64]
 # what is optimised, of what a reward says
+EVEN = 1e-4  # a spread of rewards below which they are the same
 READ = ("quality", "quality_action", "violation", "unscored", "spread")
 
 
@@ -111,25 +107,44 @@ class RolloutSettings(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
+class Judged:
+    """What a reward made of an iteration's answers."""
+
+    total_a: Floats  # what is optimised: liked, less the price of violations
+    liked_a: Floats
+    action_a: Floats | None  # what the call adds, where the reward tells
+    violation_a: Floats
+    known_a: NDArray[np.bool_]  # whether the reward had anything to say
+
+
+@dataclass(frozen=True, slots=True)
 class Experience:
-    """Answers of one iteration, p prompts times g answers; per prompt: its tree, and per token of its answers how
-    likely it was, how likely it is to the reference, and what it is credited with."""
+    """Answers of one iteration, p prompts times g answers. Per prompt: its tree, how long its answers' calls are, and
+    per token of its answers how likely it was and how likely it is to the reference."""
 
     trees: list[Tree]
+    calls: list[Tensor]
     old: list[Tensor]
     reference: list[Tensor]
-    advantages: list[Tensor]
-    violation_a: Tensor  # of each answer
+    judged: Judged
+    price: float | None  # of a violation, where it is found while training
 
-    def add(self, trees: Sequence[Tree], old_m: Tensor, reference_m: Tensor, advantages_m: Tensor) -> None:
-        sizes = [sum(map(len, tree.answers)) for tree in trees]
-        self.trees.extend(trees)
-        for kept, values in (
-            (self.old, old_m),
-            (self.reference, reference_m),
-            (self.advantages, advantages_m),
-        ):
-            kept.extend(values.split(sizes))
+    @property
+    def answers(self) -> int:
+        return len(self.judged.total_a)
+
+    def of_answers(self, values_a: Tensor) -> list[Tensor]:
+        """Per prompt, what belongs to its answers."""
+        return list(values_a.split([len(tree.answers) for tree in self.trees]))
+
+    def parts(self, tokens: int, prompts: Sequence[int] | None = None) -> Iterator[list[int]]:
+        """Of these prompts (of all), as many at a time as are computed at once."""
+        chosen = range(len(self.trees)) if prompts is None else prompts
+        for cut in micro_batches([len(self.trees[one]) for one in chosen], tokens):
+            yield [chosen[one] for one in cut]
+
+    def packed(self, prompts: Sequence[int], device: str) -> Packed:
+        return pack([self.trees[one] for one in prompts]).to(device)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +152,7 @@ class Figures:
     """What one iteration looked like, before its update."""
 
     iteration: int
-    reward: float  # what is optimised: quality - penalty * violation - truncated
+    reward: float  # what is optimised: quality - price * violation - truncated
     quality: float
     violation: float
     price: float  # of a certain violation
@@ -155,7 +170,7 @@ class Figures:
         return row | {f"reward/{name}": value for name, value in row.pop("told").items()}
 
 
-def judge(
+def gather(
     iteration: int,
     policy: Loaded,
     reference: Loaded,
@@ -166,54 +181,37 @@ def judge(
     settings: RolloutSettings,
     price: float | None = None,
 ) -> tuple[Experience, Figures]:
-    """Score the answers and turn the scores into advantages per token; `price` is a violation's where that is found
-    while training."""
+    """What there is to learn from these answers to these rows; `price` is a violation's where it is found while
+    training."""
     flat = [sample for group in answers for sample in group]
     scores = _scores(reward, [row for row, group in zip(rows, answers, strict=True) for _ in group], flat)
-    known = scores.get("unscored", np.zeros(len(flat))) == 0
-    if not known.any():
-        raise TrainingFailed(f"the reward had nothing to say about any answer of iteration {iteration}")
-    cut = np.array([sample.finish_reason == "length" for sample in flat], dtype=np.float64)
-    violation = scores.get("violation", np.zeros(len(flat)))
-    doubted = settings.pessimism * scores.get("spread", np.zeros(len(flat)))
-    liked = scores["quality"] - doubted - settings.truncated * cut
-    total = liked - (settings.penalty if price is None else price) * violation
-    if not np.isfinite(total[known]).all():
-        raise TrainingFailed(f"the reward of iteration {iteration} is no finite number for every answer")
-    prompts = [row["prompt"] for row in rows]
+    judged = _judged(scores, flat, settings, price, iteration)
     trees = [
         Tree(prompt, [sample.token_ids for sample in group])
-        for prompt, group in zip(prompts_ids(policy.tokenizer, prompts), answers, strict=True)
+        for prompt, group in zip(
+            prompts_ids(policy.tokenizer, [row["prompt"] for row in rows]), answers, strict=True
+        )
     ]
-    calls = torch.tensor([finder.length(sample.token_ids) for sample in flat])
-    call, rest = _advantages(total if price is None else liked, known, scores, settings)
-    if price is not None:
-        rest = _constrained(rest, torch.from_numpy(np.where(known, violation, np.nan)).float(), price)
-    experience = Experience([], [], [], [], torch.from_numpy(np.nan_to_num(violation)).float())
-    done = 0
-    for some in micro_batches([len(tree) for tree in trees], settings.micro_tokens):
-        part = [trees[one] for one in some]
-        packed = pack(part).to(settings.device)
-        here = slice(done, done + packed.answers)
-        done = here.stop
-        old_m, reference_m = _likelihoods(policy, reference, packed, flat[here], settings)
-        rest_a, call_a, calls_a = (one[here].to(settings.device) for one in (rest, call, calls))
-        credit_m = split_credit(rest_a, call_a, calls_a, packed)
-        experience.add(part, old_m, reference_m, credit_m)
-    old_m, reference_m = torch.cat(experience.old), torch.cat(experience.reference)
+    calls = [
+        torch.tensor([finder.length(sample.token_ids) for sample in group], device=settings.device)
+        for group in answers
+    ]
+    old, reference_logps = _likelihoods(policy, reference, trees, flat, settings)
+    experience = Experience(trees, calls, old, reference_logps, judged, price)
+    known = judged.known_a
     tokens = np.array([len(sample.token_ids) for sample in flat], dtype=np.float64)
     figures = Figures(
         iteration=iteration,
-        reward=float(total[known].mean()),
+        reward=float(judged.total_a[known].mean()),
         quality=float(scores["quality"][known].mean()),
-        violation=float(violation.mean()),
+        violation=float(judged.violation_a.mean()),
         price=settings.penalty if price is None else price,
-        kl=float(kl_k3(old_m, reference_m)) / len(flat),
+        kl=float(kl_k3(torch.cat(old), torch.cat(reference_logps))) / len(flat),
         tokens=float(tokens.mean()),
-        truncated=float(cut.mean()),
-        silent_groups=float(np.mean([not bool(one.any()) for one in experience.advantages])),
+        truncated=float(np.mean([sample.finish_reason == "length" for sample in flat])),
+        silent_groups=_silent(judged, len(trees)),
         unscored=float(1 - known.mean()),
-        reward_length_correlation=_correlation(total[known], tokens[known]),
+        reward_length_correlation=_correlation(judged.total_a[known], tokens[known]),
         told={
             name: float(np.nanmean(values))
             for name, values in scores.items()
@@ -221,6 +219,41 @@ def judge(
         },
     )
     return experience, figures
+
+
+def _judged(
+    scores: Mapping[str, Floats],
+    samples: Sequence[Sample],
+    settings: RolloutSettings,
+    price: float | None,
+    iteration: int,
+) -> Judged:
+    nothing = np.zeros(len(samples))
+    known = scores.get("unscored", nothing) == 0
+    if not known.any():
+        raise TrainingFailed(f"the reward had nothing to say about any answer of iteration {iteration}")
+    cut = np.array([sample.finish_reason == "length" for sample in samples], dtype=np.float64)
+    violation = scores.get("violation", nothing)
+    liked = scores["quality"] - settings.pessimism * scores.get("spread", nothing) - settings.truncated * cut
+    total = liked - (settings.penalty if price is None else price) * violation
+    if not np.isfinite(total[known]).all():
+        raise TrainingFailed(f"the reward of iteration {iteration} is no finite number for every answer")
+    action = scores.get("quality_action") if settings.split else None
+    return Judged(total, liked, action, np.nan_to_num(violation), known)
+
+
+def _silent(judged: Judged, prompts: int) -> float:
+    """Share of prompts whose answers nothing tells apart."""
+    told = (
+        [judged.total_a] if judged.action_a is None else [judged.total_a - judged.action_a, judged.action_a]
+    )
+    spread_tp = [
+        np.nan_to_num(
+            np.ptp(np.where(judged.known_a, values, values[judged.known_a][0]).reshape(prompts, -1), axis=1)
+        )
+        for values in told
+    ]
+    return float(np.mean(np.max(spread_tp, axis=0) < EVEN))
 
 
 def _scores(
@@ -239,43 +272,28 @@ def _scores(
 
 
 def _likelihoods(
-    policy: Loaded, reference: Loaded, packed: Packed, samples: Sequence[Sample], settings: RolloutSettings
-) -> tuple[Tensor, Tensor]:
-    """Of each token, to the policy that drew it and to the reference, m."""
-    with torch.inference_mode(), autocast(settings.precision, settings.device) as lower:
-        reference_m = answer_logprobs(reference.model, packed, temperature=settings.temperature)
-        if lower is None:
-            told = [value for sample in samples for value in sample.logprobs]
-            return torch.tensor(told, device=settings.device), reference_m.clone()
-        # The sampler is more exact than the trainer: compare like with like.
-        old_m = answer_logprobs(policy.model, packed, temperature=settings.temperature)
-    return old_m.clone(), reference_m.clone()
-
-
-def _advantages(
-    total: Floats, known: NDArray[np.bool_], scores: Mapping[str, Floats], settings: RolloutSettings
-) -> tuple[Tensor, Tensor]:
-    """Advantages of each answer's call and of the rest of it.
-
-    The call is credited with what it adds, the prose with what is left: or a rude answer that happens to
-    follow a right call would be praised for it.
-    """
-    action = scores.get("quality_action") if settings.split else None
-    rest = total if action is None else total - action
-
-    def relative(values: Floats) -> Tensor:
-        values = np.where(known, values, np.nan)
-        return group_advantages(torch.from_numpy(values).float().view(-1, settings.group)).flatten()
-
-    advantages = relative(rest)
-    return (advantages if action is None else settings.call_weight * relative(action)), advantages
-
-
-def _constrained(advantages_a: Tensor, violation_a: Tensor, price: float) -> Tensor:
-    """Against all answers of the batch, and divided by what the price adds, so that a high one makes no long step
-    (Dai et al. 2023, "Safe RLHF", equation 13)."""
-    cost_a = (violation_a - violation_a.nanmean()).nan_to_num()
-    return (advantages_a - price * cost_a) / (1.0 + price)
+    policy: Loaded,
+    reference: Loaded,
+    trees: Sequence[Tree],
+    samples: Sequence[Sample],
+    settings: RolloutSettings,
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Of each token, to the policy that drew it and to the reference; per tree."""
+    old: list[Tensor] = []
+    theirs: list[Tensor] = []
+    for cut in micro_batches([len(tree) for tree in trees], settings.micro_tokens):
+        packed = pack([trees[one] for one in cut]).to(settings.device)
+        sizes = [sum(map(len, trees[one].answers)) for one in cut]
+        with torch.inference_mode(), autocast(settings.precision, settings.device) as lower:
+            theirs += answer_logprobs(reference.model, packed, temperature=settings.temperature).split(sizes)
+            if lower is not None:  # the sampler is more exact than the trainer: compare like with like
+                old += answer_logprobs(policy.model, packed, temperature=settings.temperature).split(sizes)
+    if not old:
+        told = torch.tensor(
+            [value for sample in samples for value in sample.logprobs], device=settings.device
+        )
+        old = list(told.split([sum(map(len, tree.answers)) for tree in trees]))
+    return [one.clone() for one in old], [one.clone() for one in theirs]
 
 
 def _correlation(a: Floats, b: Floats) -> float:

@@ -56,6 +56,19 @@ def group_advantages(rewards_pg: Tensor, *, epsilon: float = 1e-4) -> Tensor:
     return torch.where(spread > epsilon, centred / (spread + epsilon), 0.0).nan_to_num()
 
 
+def leave_one_out_advantages(rewards_pg: Tensor) -> Tensor:
+    """Each answer against the mean of the others to the same prompt, in the reward's own unit; pg.
+
+    Ahmadian et al. 2024, "Back to basics: revisiting REINFORCE style optimization", section 4.3. An answer without a
+    reward (NaN) gets nothing and counts for none of the others; so does one that has no others.
+    """
+    there_pg = ~rewards_pg.isnan()
+    others_pg = there_pg.sum(1, keepdim=True) - 1
+    sums_pg = rewards_pg.nansum(1, keepdim=True) - rewards_pg.nan_to_num()
+    left_pg = rewards_pg - sums_pg / others_pg.clamp(min=1)
+    return torch.where(there_pg & (others_pg > 0), left_pg, 0.0).nan_to_num()
+
+
 def split_credit(answer_a: Tensor, call_a: Tensor, calls_a: Tensor, packed: Packed) -> Tensor:
     """Advantages per token: the call's own on the tokens of the call, the whole answer's on the rest; m.
 

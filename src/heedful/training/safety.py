@@ -51,10 +51,10 @@ class SafetySettings(BaseModel):
     length: float = Field(8.0, gt=1)
     """Longest gradient, in medians of the last ones."""
 
-    drift: float = Field(1.0, gt=0)
+    drift: float = Field(0.6, gt=0)
     """Nats that an answer may be from where the iteration began, as foretold."""
 
-    violation: float = Field(0.03, gt=0)
+    violation: float = Field(0.01, gt=0)
     """Rise of the share of violations by one step, as foretold."""
 
     patience: int = Field(8, ge=1)
