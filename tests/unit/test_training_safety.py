@@ -208,8 +208,8 @@ def test_the_price_settles_where_the_bound_is_met() -> None:
     """A world in which violations fall in proportion to the price."""
     found = price(rate=0.3)
     for _ in range(60):
-        share = 0.3 / (1.0 + found.value)
-        found.saw([share] * 4000)
+        bad = round(4000 * 0.3 / (1.0 + found.value))
+        found.saw([0.9] * bad + [0.1] * (4000 - bad))
     assert found.limit == pytest.approx(0.05, rel=0.15)
     assert found.value == pytest.approx(5.0, rel=0.4)
 

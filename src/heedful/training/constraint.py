@@ -23,7 +23,11 @@ class ConstraintSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     bound: float = Field(gt=0, lt=1)
-    """Share of violations that is allowed."""
+    """Share of answers with a violation that is allowed."""
+
+    counts: float = Field(0.5, gt=0, lt=1)
+    """Probability from which an answer counts as one: a judge that learned from flags with slips is never quite sure,
+    so the mean of its probabilities has a floor of its own."""
 
     start: float = Field(1.0, gt=0)
     """First price, in standard deviations of quality."""
@@ -65,9 +69,9 @@ class Price:
         at_least = (sum(costs) + 1) / (len(costs) + 1)
         return mean + SURE * math.sqrt(at_least * (1 - min(at_least, 1.0)) / len(costs))
 
-    def saw(self, costs: Sequence[float]) -> None:
-        """A batch's violations, each from 0 to 1."""
-        self._recent.append([float(cost) for cost in costs])
+    def saw(self, violations: Sequence[float]) -> None:
+        """How probable a violation is in each answer of a batch."""
+        self._recent.append([float(one >= self._settings.counts) for one in violations])
         self._seen += 1
         if self._seen <= self._settings.delay:
             return
