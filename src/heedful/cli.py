@@ -548,12 +548,14 @@ class Method(StrEnum):
     SPARSE = "sparse"
     DPO = "dpo"
     KTO = "kto"
+    GRPO = "grpo"
+    PPO = "ppo"
 
 
 @app.command("train")
 def train(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo or kto.")],
+    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo, kto, grpo or ppo.")],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub name to start from.")] = None,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("heedful-out"),
@@ -581,7 +583,7 @@ def train(
 @app.command("sweep")
 def sweep(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo or kto.")],
+    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo, kto, grpo or ppo.")],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     vary: Annotated[
         list[str] | None,

@@ -107,6 +107,19 @@ def test_a_judge_without_a_network_goes_from_a_file_to_a_report_card(
     assert ended.value.code in (0, 1)  # on an empty answer probes may miss their bounds
 
 
+@pytest.mark.parametrize("method", ["grpo", "ppo"])
+def test_a_policy_practises_from_a_file_of_prompts(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], method: str
+) -> None:
+    rows, base = str(place / "rows.jsonl"), str(place / "base")
+    judge = ran(capsys, "sparse", rows, "--out", str(tmp_path / "judge"), "-o", "held_out=0")["reward"]
+    order = [method, rows, "--model", base, "--out", str(tmp_path / "out"), "-o", f"reward_model={judge}"]
+    done = ran(capsys, *order, "-o", "iterations=2", "-o", "batch=4", "-o", "group=2", "-o", "max_tokens=8")
+    assert AutoModelForCausalLM.from_pretrained(done["model"])
+    assert len((tmp_path / "out" / "curve.jsonl").read_text().splitlines()) == 3
+    assert "reward_model: field required" in refused(capsys, method, rows, "--model", base)
+
+
 def test_settings_come_from_a_file_and_the_command_line_has_the_last_word(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -119,9 +119,8 @@ def experienced(price: float | None) -> Experience:
     """Two prompts with two answers of three tokens, calls of one."""
     liked = np.array([1.0, 3.0, 0.0, 0.0])
     violation = np.array([0.0, 0.0, 1.0, 1.0])
-    judged = Judged(
-        liked - (price or 4.0) * violation, liked, np.array([0.0, 2.0, 0.0, 0.0]), violation, np.ones(4, bool)
-    )
+    action, known = np.array([0.0, 2.0, 0.0, 0.0]), np.ones(4, bool)
+    judged = Judged(liked - 4.0 * violation, liked, 2.0 * violation - 1.0, action, violation, known)
     trees = [Tree([5], [[6, 7, 8], [7, 8, 6]])] * 2
     nothing = [torch.zeros(6)] * 2
     return Experience(trees, [torch.ones(2, dtype=torch.long)] * 2, nothing, nothing, judged, price)
@@ -134,14 +133,14 @@ def settings() -> RolloutSettings:
 
 
 def test_a_group_that_is_all_unsafe_is_blamed_when_violations_have_a_price_of_their_own() -> None:
-    """The price 1 halves: the call of the second answer is 3 * (2 - 0) = 6; the rest of both 0 with less of
-    (0 - 0.5) / 2; all of the second prompt's answers are blamed by (1 - 0.5) / 2."""
+    """The call of the second answer is 3 * (2 - 0) = 6, the rest of both 1. Half are bad: a deviation is 0.5, so good
+    ones cost -1 and bad ones 1; the price 1 halves all: (0 + 1) / 2 and (0 - 1) / 2."""
     free = credits(experienced(None), settings(), "others")
     assert free[0].tolist() == [-6.0, 0.0, 0.0, 6.0, 0.0, 0.0]
     assert free[1].tolist() == [0.0] * 6
     priced = credits(experienced(1.0), settings(), "others")
-    assert priced[0].tolist() == [-6.0, 0.25, 0.25, 6.0, 0.25, 0.25]
-    assert priced[1].tolist() == [0.0, -0.25, -0.25, 0.0, -0.25, -0.25]
+    assert priced[0].tolist() == [-6.0, 0.5, 0.5, 6.0, 0.5, 0.5]
+    assert priced[1].tolist() == [-0.0, -0.5, -0.5, 0.0, -0.5, -0.5]
 
 
 # -- the critic ----------------------------------------------------------------------------------------------

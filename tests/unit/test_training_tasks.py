@@ -15,7 +15,7 @@ from heedful.lm.decode import Sampler
 from heedful.lm.load import load
 from heedful.lm.records import read_records, write_records
 from heedful.rewards.sandbox import trouble
-from heedful.training import grpo, sft
+from heedful.training import grpo, ppo, sft
 
 SHAPE = {"width": 32, "layers": 2, "heads": 2, "positions": 48, "vocabulary": 320}
 QUESTIONS = ("where is it", "it broke", "i want my money", "stop it")
@@ -40,6 +40,17 @@ class Split:
         call = np.array([float(answer.startswith("[a]")) for answer in answers])
         return {"quality": call, "quality_action": call}
 
+class Torn:
+    def score(self, prompts, answers):
+        return {"quality": np.zeros(len(answers)), "spread": np.full(len(answers), 0.25)}
+
+class Forbidden:
+    def score(self, prompts, answers):
+        yes = np.array([float("yes" in answer) for answer in answers])
+        return {"quality": yes, "violation": 0.05 + 0.9 * yes}
+
+def torn(what): return Torn()
+def forbidden(what): return Forbidden()
 def likes(what): return Likes(what)
 def indifferent(what): return Indifferent()
 def split(what): return Split()
@@ -138,24 +149,34 @@ def test_training_goes_on_from_a_given_model(first: Path, tmp_path: Path) -> Non
     assert share(out["model"], "no") > 0.9
 
 
-def test_what_is_rewarded_becomes_more_frequent(first: Path, rewards: str, tmp_path: Path) -> None:
-    out = grpo.run(spec(first, f"{rewards}:likes", brake=None, kl=0.0), tmp_path, silent)
+PRACTICE = pytest.mark.parametrize("way", [grpo, ppo], ids=["grpo", "ppo"])
+
+
+@PRACTICE
+def test_what_is_rewarded_becomes_more_frequent(first: Path, rewards: str, tmp_path: Path, way: Any) -> None:
+    out = way.run(spec(first, f"{rewards}:likes", brake=None, kl=0.0), tmp_path, silent)
     assert share(out["model"], "yes") > share(first / "model", "yes") + 0.25
     assert out["reward_after"] > out["reward_before"]
     assert out["stopped"] == "done"
 
 
-def test_the_same_seed_optimises_to_the_same_bytes(first: Path, rewards: str, tmp_path: Path) -> None:
+@PRACTICE
+def test_the_same_seed_optimises_to_the_same_bytes(
+    first: Path, rewards: str, tmp_path: Path, way: Any
+) -> None:
     weights = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        out = grpo.run(spec(first, f"{rewards}:likes", iterations=2), tmp_path / name, silent)
+        out = way.run(spec(first, f"{rewards}:likes", iterations=2), tmp_path / name, silent)
         weights.append((Path(out["model"]) / "model.safetensors").read_bytes())
     assert weights[0] == weights[1]
 
 
-def test_the_brake_keeps_the_last_weights_within_reach(first: Path, rewards: str, tmp_path: Path) -> None:
-    out = grpo.run(
+@PRACTICE
+def test_the_brake_keeps_the_last_weights_within_reach(
+    first: Path, rewards: str, tmp_path: Path, way: Any
+) -> None:
+    out = way.run(
         spec(first, f"{rewards}:likes", brake=0.1, kl=0.0, iterations=20, rate=5e-3), tmp_path, silent
     )
     curve = read_records(Path(out["curve"]))
@@ -164,6 +185,64 @@ def test_the_brake_keeps_the_last_weights_within_reach(first: Path, rewards: str
     assert curve[-1]["kl"] > 0.1 >= out["kl"] == curve[out["iterations"]]["kl"]
     assert len(curve) == out["iterations"] + 2
     assert share(out["model"], "yes") < 0.9
+
+
+def test_held_against_the_mean_of_the_others_it_learns_too(first: Path, rewards: str, tmp_path: Path) -> None:
+    out = grpo.run(spec(first, f"{rewards}:likes", brake=None, kl=0.0, baseline="others"), tmp_path, silent)
+    assert share(out["model"], "yes") > share(first / "model", "yes") + 0.25
+
+
+def test_members_that_disagree_take_from_the_reward(first: Path, rewards: str, tmp_path: Path) -> None:
+    order = spec(first, f"{rewards}:torn", iterations=1)
+    plain, wary = (
+        read_records(Path(grpo.run(order | {"pessimism": k}, tmp_path, silent)["curve"]))[0]
+        for k in (0.0, 2.0)
+    )
+    assert wary["quality"] == plain["quality"]
+    assert wary["reward"] == pytest.approx(plain["reward"] - 2.0 * 0.25)
+
+
+@PRACTICE
+def test_a_bound_on_violations_is_kept_by_a_price_that_is_found(
+    first: Path, rewards: str, tmp_path: Path, way: Any
+) -> None:
+    """What is liked is what is forbidden: without a bound it would take over. No single step is stopped here."""
+    order = spec(first, f"{rewards}:forbidden", brake=None, kl=0.0, iterations=14, batch=16)
+    bound = {"constraint": {"bound": 0.2}, "safety": {"violation": 10.0, "drift": 10.0}}
+    out = way.run(order | bound, tmp_path, silent)
+    curve = read_records(Path(out["curve"]))
+    assert curve[0]["price"] == pytest.approx(1.0)
+    assert max(row["price"] for row in curve) > 1.5
+    assert share(out["model"], "yes") < 0.35
+    assert curve[0]["violation"] > 0.25
+
+
+def test_a_policy_that_would_learn_to_do_harm_is_stopped_step_by_step(
+    first: Path, rewards: str, tmp_path: Path
+) -> None:
+    """Here nothing else holds it: the penalty is nought, and what is liked is what is forbidden."""
+    out = grpo.run(
+        spec(first, f"{rewards}:forbidden", brake=None, kl=0.0, penalty=0.0, iterations=12), tmp_path, silent
+    )
+    assert out["stopped"] == "unsafe"
+    assert set(out["left_out"]) == {"violations would become more frequent"}
+    assert share(out["model"], "yes") < share(first / "model", "yes") + 0.1
+
+
+@PRACTICE
+def test_poisoned_rewards_end_the_run_and_move_nothing(
+    first: Path, rewards: str, tmp_path: Path, way: Any
+) -> None:
+    """A credit that no comparison can give: every step is left out."""
+    order = spec(first, f"{rewards}:likes", safety={"credit": 1e-3, "patience": 4})
+    out = way.run(order, tmp_path, silent)
+    assert out["stopped"] == "unsafe"
+    assert out["left_out"] == {"a credit is beyond what credits can be": 4}
+    assert out["iterations"] == 0
+    before = (first / "model" / "model.safetensors").read_bytes()
+    assert (Path(out["model"]) / "model.safetensors").read_bytes() == before
+    steps = read_records(Path(out["steps"]))
+    assert [step["unsafe"] for step in steps] == ["a credit is beyond what credits can be"] * 4
 
 
 def test_without_a_difference_nothing_moves(first: Path, rewards: str, tmp_path: Path) -> None:

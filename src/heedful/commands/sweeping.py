@@ -55,6 +55,8 @@ GOALS: Mapping[str, Goal] = {
     "ensemble": Goal("report.quality.log_loss", highest=False),
     "sparse": Goal("report.quality.log_loss", highest=False),
     "dpo": Goal("held_out.accuracy", highest=True),
+    "grpo": Goal("reward_after", highest=True),
+    "ppo": Goal("reward_after", highest=True),
     "kto": Goal("held_out.accuracy", highest=True),
 }
 KEPT_BACK = {"dpo": 0.1, "kto": 0.1}  # share of the prompts, where the method itself keeps nothing back

@@ -29,6 +29,8 @@ TASKS: Mapping[str, Task] = {
     "ensemble": Task("heedful.rewards.ensemble_fit", "EnsembleSpec", "preferences"),
     "sparse": Task("heedful.rewards.sparse.fit", "SparseSpec", "preferences"),
     "dpo": Task("heedful.training.dpo", "DpoSpec", "preferences"),
+    "grpo": Task("heedful.training.grpo", "GrpoSpec", "prompts"),
+    "ppo": Task("heedful.training.ppo", "PpoSpec", "prompts"),
     "kto": Task("heedful.training.kto", "KtoSpec", "thumbs"),
 }
 

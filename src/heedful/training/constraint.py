@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pydantic import BaseModel, ConfigDict, Field
 
 SURE = 1.645  # standard errors: nineteen times in twenty the true share is below the limit
-FASTEST = 1.0  # largest change of the logarithm at once
+FASTEST = 0.25  # largest change of the logarithm at once
 
 
 class ConstraintSettings(BaseModel):
@@ -30,12 +30,12 @@ class ConstraintSettings(BaseModel):
     so the mean of its probabilities has a floor of its own."""
 
     start: float = Field(1.0, gt=0)
-    """First price, in standard deviations of quality."""
+    """First price: what a deviation of violations costs, in deviations of quality."""
 
     most: float = Field(30.0, gt=0)
     """Highest price. A run that stays there has a bound that it cannot reach, or a cost that is not to be believed."""
 
-    rate: float = Field(0.3, gt=0)
+    rate: float = Field(0.1, gt=0)
     """Change of the price's logarithm for a share that is twice the bound."""
 
     window: int = Field(2, ge=1)

@@ -32,18 +32,10 @@ def credits(experience: Experience, settings: RolloutSettings, baseline: Baselin
     rest_a = relative(base if judged.action_a is None else base - judged.action_a)
     call_a = rest_a if judged.action_a is None else settings.call_weight * relative(judged.action_a)
     if price is not None:
-        rest_a = _constrained(
-            rest_a, torch.from_numpy(np.where(judged.known_a, judged.violation_a, np.nan)), price
-        )
+        # Divided by what the price adds, so that a high one makes no long step: Dai et al. 2023, "Safe RLHF", eq. 13.
+        rest_a = (rest_a - price * torch.from_numpy(judged.cost_a).float()) / (1.0 + price)
     rest, call = (experience.of_answers(one.to(settings.device)) for one in (rest_a, call_a))
     return [
         split_credit(*one, experience.packed([place], settings.device))
         for place, one in enumerate(zip(rest, call, experience.calls, strict=True))
     ]
-
-
-def _constrained(advantages_a: Tensor, violation_a: Tensor, price: float) -> Tensor:
-    """Divided by what the price adds, so that a high one makes no long step (Dai et al. 2023, "Safe RLHF",
-    equation 13)."""
-    cost_a = (violation_a - violation_a.nanmean()).nan_to_num().float()
-    return (advantages_a - price * cost_a) / (1.0 + price)

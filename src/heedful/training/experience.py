@@ -26,6 +26,7 @@ from heedful.training.losses import kl_k3
 
 Floats = NDArray[np.float64]
 # what is optimised, of what a reward says
+RAREST = 0.05  # deviation of violations below which they are too rare to be told from chance
 EVEN = 1e-4  # a spread of rewards below which they are the same
 READ = ("quality", "quality_action", "violation", "unscored", "spread")
 
@@ -110,8 +111,9 @@ class RolloutSettings(BaseModel):
 class Judged:
     """What a reward made of an iteration's answers."""
 
-    total_a: Floats  # what is optimised: liked, less the price of violations
+    total_a: Floats  # liked, less the penalty of violations
     liked_a: Floats
+    cost_a: Floats  # of violations, against all answers of the batch and in their deviations
     action_a: Floats | None  # what the call adds, where the reward tells
     violation_a: Floats
     known_a: NDArray[np.bool_]  # whether the reward had anything to say
@@ -152,10 +154,10 @@ class Figures:
     """What one iteration looked like, before its update."""
 
     iteration: int
-    reward: float  # what is optimised: quality - price * violation - truncated
+    reward: float  # quality - penalty * violation - truncated, whatever price is found
     quality: float
     violation: float
-    price: float  # of a certain violation
+    price: float  # the penalty, or what was found to keep violations within their bound
     kl: float  # nats per answer to the start
     tokens: float  # per answer
     truncated: float  # share of answers cut off
@@ -185,7 +187,7 @@ def gather(
     training."""
     flat = [sample for group in answers for sample in group]
     scores = _scores(reward, [row for row, group in zip(rows, answers, strict=True) for _ in group], flat)
-    judged = _judged(scores, flat, settings, price, iteration)
+    judged = _judged(scores, flat, settings, iteration)
     trees = [
         Tree(prompt, [sample.token_ids for sample in group])
         for prompt, group in zip(
@@ -225,7 +227,6 @@ def _judged(
     scores: Mapping[str, Floats],
     samples: Sequence[Sample],
     settings: RolloutSettings,
-    price: float | None,
     iteration: int,
 ) -> Judged:
     nothing = np.zeros(len(samples))
@@ -235,11 +236,14 @@ def _judged(
     cut = np.array([sample.finish_reason == "length" for sample in samples], dtype=np.float64)
     violation = scores.get("violation", nothing)
     liked = scores["quality"] - settings.pessimism * scores.get("spread", nothing) - settings.truncated * cut
-    total = liked - (settings.penalty if price is None else price) * violation
+    total = liked - settings.penalty * violation
     if not np.isfinite(total[known]).all():
         raise TrainingFailed(f"the reward of iteration {iteration} is no finite number for every answer")
     action = scores.get("quality_action") if settings.split else None
-    return Judged(total, liked, action, np.nan_to_num(violation), known)
+    violation = np.nan_to_num(violation)
+    centred = np.where(known, violation - violation[known].mean(), 0.0)
+    cost = centred / max(float(violation[known].std()), RAREST)
+    return Judged(total, liked, cost, action, violation, known)
 
 
 def _silent(judged: Judged, prompts: int) -> float:

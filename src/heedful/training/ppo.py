@@ -129,13 +129,13 @@ class ActorCritic:
         )
         distance_m = old_m - reference_m
         self._leash.saw(float(kl_k3(old_m, reference_m)) / len(lengths))
-        scale = 1.0 + (experience.price or 0.0)
-        total_a = torch.from_numpy(np.where(judged.known_a, judged.total_a, 0.0)).float().to(device) / scale
-        action_a = torch.zeros_like(total_a)
-        if judged.action_a is not None:
-            action_a = (
-                torch.from_numpy(np.where(judged.known_a, judged.action_a, 0.0)).float().to(device) / scale
-            )
+        price = experience.price
+        total = judged.total_a if price is None else judged.liked_a - price * judged.cost_a
+        scale = 1.0 + (price or 0.0)
+        total_a, action_a = (
+            torch.from_numpy(np.where(judged.known_a, part, 0.0)).float().to(device) / scale
+            for part in (total, np.zeros_like(total) if judged.action_a is None else judged.action_a)
+        )
         rest_a = (total_a - action_a).clamp(-settings.most, settings.most)
         call_a = settings.call_weight * action_a.clamp(-settings.most, settings.most)
         rewards_m = token_rewards(
