@@ -176,7 +176,7 @@ def learn(
 ) -> Stopped:
     """Take steps up to `steps`, from wherever the states under `work` end. `modules` is what moves."""
     run = _Run(courses, stepper, modules, settings, work, track, key)
-    with _asked_to_stop() as asked:
+    with asked_to_stop() as asked:
         while stepper.taken < steps:
             over = run.over_budget()
             if over is not None or asked.is_set():
@@ -334,7 +334,7 @@ def _cut(metrics: Path, step: int) -> None:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[threading.Event]:
+def asked_to_stop() -> Iterator[threading.Event]:
     """Set by SIGTERM and by the first Ctrl-C; a second one ends the process at once."""
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():

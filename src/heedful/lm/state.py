@@ -12,17 +12,24 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from heedful.errors import InvalidInput
-from heedful.lm.optim import Stepper
 
 PREFIX = "state-"
 FOLDER = "states"  # of a run's directory
+
+
+class Memory(Protocol):
+    """What an optimiser remembers, or several together."""
+
+    def state(self) -> dict[str, Tensor]: ...
+
+    def restore(self, state: Mapping[str, Tensor], taken: int) -> None: ...
 
 
 @dataclass(slots=True)
@@ -36,9 +43,7 @@ class Progress:
     extra: dict[str, Any] = field(default_factory=dict)  # a task's own: controllers, constants
 
 
-def save(
-    root: Path, progress: Progress, modules: Mapping[str, nn.Module], stepper: Stepper, key: str
-) -> Path:
+def save(root: Path, progress: Progress, modules: Mapping[str, nn.Module], stepper: Memory, key: str) -> Path:
     """`key` says which run this is: its settings and its data."""
     root.mkdir(parents=True, exist_ok=True)
     whole, beside = root / f"{PREFIX}{progress.step:09d}", root / "writing"
@@ -64,7 +69,7 @@ def save(
     return whole
 
 
-def resume(root: Path, modules: Mapping[str, nn.Module], stepper: Stepper, key: str) -> Progress | None:
+def resume(root: Path, modules: Mapping[str, nn.Module], stepper: Memory, key: str) -> Progress | None:
     """Put everything back as it was; None when nothing was saved. Another run's state is refused."""
     found = sorted(root.glob(f"{PREFIX}*"))
     if not found:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -79,14 +80,10 @@ class Price:
         step = max(-FASTEST, min(FASTEST, self._settings.rate * excess))
         self._logarithm = min(self._logarithm + step, math.log(self._settings.most))
 
-    def state(self) -> dict[str, object]:
+    def state(self) -> dict[str, Any]:
         """All that it is, for a run that is cut off."""
         return {"logarithm": self._logarithm, "recent": list(self._recent), "seen": self._seen}
 
-    def restore(self, state: dict[str, object]) -> None:
-        self._logarithm = float(str(state["logarithm"]))
-        recent, seen = state["recent"], state["seen"]
-        assert isinstance(recent, list)
-        assert isinstance(seen, int)
-        self._recent = deque(recent, maxlen=self._settings.window)
-        self._seen = seen
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._logarithm, self._seen = state["logarithm"], state["seen"]
+        self._recent = deque(state["recent"], maxlen=self._settings.window)

@@ -26,7 +26,8 @@ from heedful.training.losses import kl_k3
 
 Floats = NDArray[np.float64]
 # what is optimised, of what a reward says
-RAREST = 0.05  # deviation of violations below which they are too rare to be told from chance
+RAREST = 0.1  # deviation of violations below which they are too rare to be told from chance
+SAID = "reward/"
 EVEN = 1e-4  # a spread of rewards below which they are the same
 READ = ("quality", "quality_action", "violation", "unscored", "spread")
 
@@ -169,7 +170,13 @@ class Figures:
     def row(self) -> dict[str, Any]:
         """Flat, for people and plots."""
         row = asdict(self)
-        return row | {f"reward/{name}": value for name, value in row.pop("told").items()}
+        return row | {f"{SAID}{name}": value for name, value in row.pop("told").items()}
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Figures:
+        """From such a row."""
+        told = {name.removeprefix(SAID): value for name, value in row.items() if name.startswith(SAID)}
+        return cls(told=told, **{name: value for name, value in row.items() if not name.startswith(SAID)})
 
 
 def gather(

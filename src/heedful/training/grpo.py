@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.errors import TrainingFailed
 from heedful.lm.load import Loaded
@@ -58,15 +58,23 @@ class Relative:
             warmup=settings.warmup,
         )
         self.updater = SafeUpdater(self._stepper, settings.safety)
+        self.modules: Mapping[str, nn.Module] = {}
+        self.steppers: Mapping[str, Stepper] = {"policy": self._stepper}
 
     def figures(self) -> Mapping[str, float]:
         return {}
+
+    def state(self) -> dict[str, Any]:
+        return {}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        pass
 
     def learn(self, experience: Experience, random: np.random.Generator) -> list[Verdict]:
         """`epochs` passes over the groups that carry a signal, in `minibatches` steps each; ends early where no step
         is safe any more."""
         settings = self._settings
-        credit = credits(experience, settings, settings.baseline)
+        credit = self.credit(experience)
         telling = [place for place, one in enumerate(credit) if bool(one.any())]
         if not telling:
             return []
@@ -78,6 +86,10 @@ class Relative:
         )
         safe = takewhile(lambda _: not self.updater.spent, parts)
         return [self._step(experience, credit, part) for part in safe]
+
+    def credit(self, experience: Experience) -> list[Tensor]:
+        """Per prompt, of each token of its answers."""
+        return credits(experience, self._settings, self._settings.baseline)
 
     def _step(self, experience: Experience, credit: list[Tensor], groups: list[int]) -> Verdict:
         settings = self._settings

@@ -7,8 +7,11 @@ within it, and leaves its whole curve behind to be looked at. How is learned fro
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+import json
+import signal
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,22 +19,25 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.dotted import resolve
 from heedful.errors import InvalidInput
+from heedful.lm import state
 from heedful.lm.columns import prompts as practice
 from heedful.lm.decode import Sampler
 from heedful.lm.heads import CallFinder
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.logprobs import answer_logprobs
+from heedful.lm.loop import asked_to_stop
 from heedful.lm.optim import Stepper, autocast
-from heedful.lm.records import write_records
+from heedful.lm.records import key_of, write_records
 from heedful.training.constraint import ConstraintSettings, Price
 from heedful.training.experience import Experience, Figures, Reward, RolloutSettings, gather
 from heedful.training.safety import SafetySettings, SafeUpdater, Verdict
 
 Track = Callable[[int, Mapping[str, float]], None]
+TOLD = ("curve", "answers", "steps")  # by iteration: figures, what was said, what was foretold of each step
 TAKEN = {"prompts", "completions", "completion_ids"}  # names that rewards know as another thing
 
 
@@ -65,11 +71,16 @@ class OnlineSettings(RolloutSettings):
     safety: SafetySettings = SafetySettings()
     """What a step may do; one that would do more is left out."""
 
+    save_seconds: float = Field(60.0, ge=0)
+    """Time between two states from which a run that was cut off goes on."""
+
 
 class Learner(Protocol):
     """Changes the policy by what was experienced."""
 
     updater: SafeUpdater
+    modules: Mapping[str, nn.Module]  # that it moves beside the policy
+    steppers: Mapping[str, Stepper]
 
     def learn(self, experience: Experience, random: np.random.Generator) -> Sequence[Verdict]: ...
 
@@ -77,19 +88,20 @@ class Learner(Protocol):
         """What there is to tell of the last lesson, by name."""
         ...
 
+    def state(self) -> dict[str, Any]:
+        """What it knows beside weights and optimisers, as JSON can hold it."""
+        ...
+
+    def restore(self, state: Mapping[str, Any]) -> None: ...
+
 
 @dataclass(slots=True)
 class Done:
     """What a run did."""
 
     curve: list[Figures] = field(default_factory=list)
-    said: list[dict[str, Any]] = field(default_factory=list)  # at each point of the curve
-    steps: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # what was foretold of each, and whether it was taken
     kept: int = 0  # updates that are in the weights
     stopped: str = "done"
-    left_out: dict[str, int] = field(default_factory=dict)  # steps, by reason
 
 
 def run(
@@ -113,18 +125,17 @@ def run(
             f"{settings.prompts} has a column {taken[0]!r}, which rewards know as another thing"
         )
     reward: Reward = resolve(settings.reward, "reward")(settings.reward_model)
-    done = _practise(policy, reference, reward, rows, learner_of(policy), settings, track)
+    learner = learner_of(policy)
+    done = _Practice(policy, reference, reward, rows, learner, settings, work, track).run()
     save(policy, work / "model")
-    write_records(work / "curve.jsonl", (figures.row() for figures in done.curve))
-    write_records(work / "answers.jsonl", done.said)
-    write_records(work / "steps.jsonl", done.steps)
+    state.discard(work)
     first, last = done.curve[0], done.curve[done.kept]
     return {
-        **{name: str(work / f"{name}.jsonl") for name in ("curve", "answers", "steps")},
+        **{name: str(work / f"{name}.jsonl") for name in TOLD},
         "model": str(work / "model"),
         "iterations": done.kept,
         "stopped": done.stopped,
-        "left_out": done.left_out,
+        "left_out": {reason.value: count for reason, count in learner.updater.left_out.items()},
         "kl": last.kl,
         "reward_before": first.reward,
         "reward_after": last.reward,
@@ -133,58 +144,167 @@ def run(
     }
 
 
-def _practise(
-    policy: Loaded,
-    reference: Loaded,
-    reward: Reward,
-    rows: list[dict[str, Any]],
-    learner: Learner,
-    settings: OnlineSettings,
-    track: Track,
-) -> Done:
-    """Leaves the kept weights in `policy`."""
-    random = np.random.default_rng(settings.seed)
-    sampler, calls = Sampler(policy), CallFinder(policy.tokenizer)
-    price = None if settings.constraint is None else Price(settings.constraint)
-    done, good = Done(), _weights(policy)
-    for iteration in range(settings.iterations + 1):  # the last round only looks
-        chosen = [rows[i] for i in random.integers(len(rows), size=settings.batch)]
-        answers = sampler.sample(
+class _Practice:
+    """Leaves the kept weights in the policy."""
+
+    def __init__(
+        self,
+        policy: Loaded,
+        reference: Loaded,
+        reward: Reward,
+        rows: list[dict[str, Any]],
+        learner: Learner,
+        settings: OnlineSettings,
+        work: Path,
+        track: Track,
+    ) -> None:
+        self._policy, self._reference, self._reward, self._rows = policy, reference, reward, rows
+        self._learner, self._settings, self._track = learner, settings, track
+        self._work, self._states = work, work / state.FOLDER
+        self._random = np.random.default_rng(settings.seed)
+        self._sampler, self._calls = Sampler(policy), CallFinder(policy.tokenizer)
+        self._price = None if settings.constraint is None else Price(settings.constraint)
+        self._good = deepcopy(policy.model)  # the last weights that were within reach
+        self._modules = {"policy": policy.model, "good": self._good, **learner.modules}
+        self._memory = _Together(learner.steppers)
+        self._key = key_of(settings.model_dump(mode="json"), settings.prompts)
+        self._saved = time.monotonic()
+
+    def run(self) -> Done:
+        settings, done = self._settings, Done()
+        begin = self._resumed(done)
+        with asked_to_stop() as asked:
+            for iteration in range(begin, settings.iterations + 1):  # the last round only looks
+                if asked.is_set():
+                    self._save(iteration)
+                    raise SystemExit(128 + signal.SIGTERM)
+                if time.monotonic() - self._saved >= settings.save_seconds:
+                    self._save(iteration)
+                experience, figures = self._look(iteration)
+                done.curve.append(figures)
+                if settings.brake is not None and figures.kl > settings.brake:
+                    self._back()
+                    done.stopped = "brake"
+                    break
+                done.kept = iteration
+                if iteration < settings.iterations:
+                    self._good.load_state_dict(self._policy.model.state_dict())
+                    verdicts = self._learner.learn(experience, self._random)
+                    self._tell("steps", [{"iteration": iteration, **asdict(one)} for one in verdicts])
+                    if self._learner.updater.spent:
+                        self._back()
+                        done.stopped = "unsafe"
+                        break
+        return done
+
+    def _look(self, iteration: int) -> tuple[Experience, Figures]:
+        """Answer some prompts and have the answers judged."""
+        settings = self._settings
+        chosen = [self._rows[i] for i in self._random.integers(len(self._rows), size=settings.batch)]
+        answers = self._sampler.sample(
             [row["prompt"] for row in chosen],
             settings.group,
             temperature=settings.temperature,
             max_tokens=settings.max_tokens,
-            seed=int(random.integers(2**31)),
+            seed=int(self._random.integers(2**31)),
         )
-        value = None if price is None else price.value
+        price = None if self._price is None else self._price.value
         experience, figures = gather(
-            iteration, policy, reference, reward, calls, chosen, answers, settings, value
+            iteration,
+            self._policy,
+            self._reference,
+            self._reward,
+            self._calls,
+            chosen,
+            answers,
+            settings,
+            price,
         )
-        if price is not None:
-            price.saw(experience.judged.violation_a.tolist())
-        done.curve.append(figures)
-        done.said += [
+        if self._price is not None:
+            self._price.saw(experience.judged.violation_a.tolist())
+        self._tell("curve", [figures.row()])
+        said = (
             {"iteration": iteration, "prompt": row["prompt"], "answer": sample.text}
             for row, group in zip(chosen, answers, strict=True)
             for sample in group
-        ]
-        track(iteration, figures.row() | dict(learner.figures()) | {"iterations": float(settings.iterations)})
-        if settings.brake is not None and figures.kl > settings.brake:
-            _restore(policy, good)
-            done.stopped = "brake"
+        )
+        self._tell("answers", said)
+        told = figures.row() | dict(self._learner.figures())
+        self._track(iteration, told | {"iterations": float(settings.iterations)})
+        return experience, figures
+
+    def _back(self) -> None:
+        self._policy.model.load_state_dict(self._good.state_dict())
+
+    def _tell(self, name: str, rows: Iterable[Mapping[str, Any]]) -> None:
+        with (self._work / f"{name}.jsonl").open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False, sort_keys=True) + "\n" for row in rows)
+
+    def _save(self, iteration: int) -> None:
+        """All that there is before this iteration."""
+        extra = {
+            "taken": {name: one.taken for name, one in self._learner.steppers.items()},
+            "random": self._random.bit_generator.state,
+            "price": None if self._price is None else self._price.state(),
+            "updater": self._learner.updater.state(),
+            "learner": self._learner.state(),
+        }
+        state.save(
+            self._states, state.Progress(step=iteration, extra=extra), self._modules, self._memory, self._key
+        )
+        self._saved = time.monotonic()
+
+    def _resumed(self, done: Done) -> int:
+        """At which iteration to begin: what was told of it and of later ones is told again."""
+        found = state.resume(self._states, self._modules, self._memory, self._key)
+        begin = 0 if found is None else found.step
+        self._work.mkdir(parents=True, exist_ok=True)
+        for name in TOLD:
+            file = self._work / f"{name}.jsonl"
+            kept = [row for row in _whole(file) if row["iteration"] < begin]
+            write_records(file, kept)
+            if name == "curve":
+                done.curve = [Figures.of(row) for row in kept]
+        if found is not None:
+            for name, taken in found.extra["taken"].items():
+                self._learner.steppers[name].taken = taken
+            self._random.bit_generator.state = found.extra["random"]
+            if self._price is not None:
+                self._price.restore(found.extra["price"])
+            self._learner.updater.restore(found.extra["updater"])
+            self._learner.restore(found.extra["learner"])
+            done.kept = begin - 1
+        return begin
+
+
+class _Together:
+    """The memories of several optimisers as one."""
+
+    def __init__(self, steppers: Mapping[str, Stepper]) -> None:
+        self._steppers = steppers
+
+    def state(self) -> dict[str, Tensor]:
+        return {
+            f"{name}/{key}": value
+            for name, stepper in self._steppers.items()
+            for key, value in stepper.state().items()
+        }
+
+    def restore(self, found: Mapping[str, Tensor], taken: int) -> None:
+        for name, stepper in self._steppers.items():
+            own = {key.split("/", 1)[1]: value for key, value in found.items() if key.startswith(f"{name}/")}
+            stepper.restore(own, taken)
+
+
+def _whole(file: Path) -> list[dict[str, Any]]:
+    """Lines that were written to their end."""
+    rows = []
+    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
             break
-        done.kept = iteration
-        if iteration < settings.iterations:
-            good = _weights(policy)
-            verdicts = learner.learn(experience, random)
-            done.steps += [{"iteration": iteration, **asdict(verdict)} for verdict in verdicts]
-            if learner.updater.spent:
-                _restore(policy, good)
-                done.stopped = "unsafe"
-                break
-    counted = Counter(learner.updater.left_out)
-    done.left_out = {reason.value: count for reason, count in counted.items()}
-    return done
+    return rows
 
 
 def violation_slope(
@@ -207,11 +327,3 @@ def violation_slope(
     ]
     stepper.forget()
     return slope
-
-
-def _weights(loaded: Loaded) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in loaded.model.state_dict().items()}
-
-
-def _restore(loaded: Loaded, weights: Mapping[str, Tensor]) -> None:
-    loaded.model.load_state_dict(weights)

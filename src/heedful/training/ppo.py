@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from heedful.errors import TrainingFailed
 from heedful.lm.load import Loaded, load
@@ -97,14 +97,22 @@ class ActorCritic:
         self._leash = Leash(settings.kl, settings.kl_target)
         self._told: dict[str, float] = {}
         self.updater = SafeUpdater(self._stepper, settings.safety)
+        self.modules: Mapping[str, nn.Module] = {"critic": self._critic}
+        self.steppers: Mapping[str, Stepper] = {"policy": self._stepper, "critic": self._critics_stepper}
 
     def figures(self) -> Mapping[str, float]:
         return self._told
 
+    def state(self) -> dict[str, Any]:
+        return {"price": self._leash.price, "told": self._told}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._leash.price, self._told = state["price"], dict(state["told"])
+
     def learn(self, experience: Experience, random: np.random.Generator) -> list[Verdict]:
         """`epochs` passes over all answers, in `minibatches` steps each; ends early where no step is safe any more."""
         settings = self._settings
-        lesson = self._lesson(experience)
+        lesson = self.lesson(experience)
         self.updater.begin(violation_slope(self._policy, experience, self._stepper, settings))
         places = len(experience.trees)
         parts = (
@@ -115,7 +123,8 @@ class ActorCritic:
         safe = takewhile(lambda _: not self.updater.spent, parts)
         return [self._step(experience, lesson, part) for part in safe]
 
-    def _lesson(self, experience: Experience) -> Lesson:
+    def lesson(self, experience: Experience) -> Lesson:
+        """What there is to learn, with the critic as it is now."""
         settings, judged, device = self._settings, experience.judged, self._settings.device
         values: list[Tensor] = []
         sizes = [sum(map(len, tree.answers)) for tree in experience.trees]

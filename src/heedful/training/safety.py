@@ -14,10 +14,11 @@ earlier steps. Which way violations go is the displacement along their own gradi
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from statistics import median
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,6 +90,20 @@ class SafeUpdater:
     def spent(self) -> bool:
         """Whether the run should end."""
         return self.in_a_row >= self._settings.patience
+
+    def state(self) -> dict[str, object]:
+        """All that it knows between iterations."""
+        return {
+            "lengths": list(self._lengths),
+            "factor": self._factor,
+            "in_a_row": self.in_a_row,
+            "left_out": {reason.name: count for reason, count in self.left_out.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._lengths = deque(state["lengths"], maxlen=USUAL)
+        self._factor, self.in_a_row = state["factor"], state["in_a_row"]
+        self.left_out = Counter({Unsafe[name]: count for name, count in state["left_out"].items()})
 
     def begin(self, violation: Sequence[Tensor] | None = None) -> None:
         """An iteration begins here; how the share of violations rises with each weight, where that is known."""
