@@ -249,7 +249,7 @@ def summed(results: list[Record], ways: Sequence[str]) -> Record:
     return figures | {
         "ok": figures["clean_left_out"] <= 0.02
         and figures["foretold"] > 0.5
-        and all(figures["moved"][poison] == 0.0 for poison in CREDITS)
+        and not any(figures["moved"].values())
         and figures["violation_after_poison"] <= 0.02
         and (not losses or figures["flipped_loss"] <= 0.02)
     }

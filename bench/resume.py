@@ -1,8 +1,9 @@
 """Runs that are killed at random moments and go on end with the very weights and figures of one that was not.
 
-For each of SFT, reward, DPO and KTO: one run left alone, then runs that are killed (`kill -9`, and once more with
-SIGTERM) until one of them ends. Every child is a fork of this process, which has the libraries loaded already, so
-that kills fall on training and not on imports. Weights and `metrics.jsonl` are compared byte by byte.
+For each of SFT, reward, DPO, KTO, GRPO and PPO: one run left alone, then runs that are killed (`kill -9`, and once
+more with SIGTERM) until one of them ends. Every child is a fork of this process, which has the libraries loaded already, so
+that kills fall on training and not on imports. Weights and the figures of every step (`metrics.jsonl`; of those that
+practise also their curve, their steps and all that was said) are compared byte by byte.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from heedful.lm.load import save
 from heedful.lm.records import write_records
 from heedful.lm.tiny import TinyShape, make_tiny
 from heedful.rewards import fit
-from heedful.training import dpo, kto, sft
+from heedful.rewards.sparse import fit as sparse
+from heedful.training import dpo, grpo, kto, ppo, sft
 
 WORDS = ("my", "order", "is", "late", "where", "parcel", "broke", "today", "help", "please")
 ENDS = ("thank you.", "go away.", "give me your card.")
@@ -32,15 +34,30 @@ LONGEST = 300.0  # seconds for one task
 SLOWEST_LEAVE = 10.0  # seconds from SIGTERM to the end of the process
 
 Run = Callable[..., dict[str, Any]]
-TASKS: dict[str, tuple[Run, dict[str, Any], str]] = {
-    "sft": (sft.run, {"demonstrations": "rows.jsonl", "steps": 400}, "model/model.safetensors"),
+WEIGHTS = "model/model.safetensors"
+LEARNED = (WEIGHTS, "metrics.jsonl")
+PRACTISED = (WEIGHTS, "curve.jsonl", "steps.jsonl", "answers.jsonl")
+PRACTICE = {
+    "prompts": "rows.jsonl",
+    "reward_model": "judge/reward",
+    "iterations": 40,
+    "group": 4,
+    "max_tokens": 8,
+    "epochs": 1,
+    "brake": None,
+    "constraint": {"bound": 0.2},
+}
+TASKS: dict[str, tuple[Run, dict[str, Any], tuple[str, ...]]] = {
+    "sft": (sft.run, {"demonstrations": "rows.jsonl", "steps": 400}, LEARNED),
     "reward": (
         fit.run,
         {"preferences": "rows.jsonl", "safety": "rows.jsonl", "epochs": 40},
-        "reward/backbone/model.safetensors",
+        ("reward/backbone/model.safetensors", "metrics.jsonl"),
     ),
-    "dpo": (dpo.run, {"preferences": "rows.jsonl", "epochs": 40}, "model/model.safetensors"),
-    "kto": (kto.run, {"thumbs": "rows.jsonl", "epochs": 40}, "model/model.safetensors"),
+    "dpo": (dpo.run, {"preferences": "rows.jsonl", "epochs": 40}, LEARNED),
+    "kto": (kto.run, {"thumbs": "rows.jsonl", "epochs": 40}, LEARNED),
+    "grpo": (grpo.run, PRACTICE, PRACTISED),
+    "ppo": (ppo.run, PRACTICE | {"kl_target": 0.5}, PRACTISED),
 }
 
 
@@ -57,11 +74,14 @@ def prepared(root: Path, seed: int) -> None:
     write_records(root / "rows.jsonl", rows)
     texts = [str(row[name]) for row in rows for name in ("chosen", "rejected")] + [" ".join(WORDS)] * 20
     save(make_tiny(texts, shape=TinyShape(width=32, layers=2, heads=2, vocabulary=400)), root / "base")
+    order = {name: str(root / "rows.jsonl") for name in ("preferences", "safety")}
+    sparse.run(order, root / "judge", lambda step, figures: None)
 
 
 def carry_out(root: Path, task: str, work: Path) -> None:
     run, wanted, _ = TASKS[task]
-    spec = {name: str(root / value) if value == "rows.jsonl" else value for name, value in wanted.items()}
+    files = ("rows.jsonl", "judge/reward")
+    spec = {name: str(root / value) if value in files else value for name, value in wanted.items()}
     spec |= {"model": str(root / "base"), "rate": 1e-3, "batch": 8, "save_seconds": 0.02, "seed": 3}
     run(spec, work, lambda step, figures: None)
 
@@ -101,9 +121,7 @@ def trial(root: Path, task: str, how: signal.Signals, kills: int, chance: random
 
 
 def same(one: Path, other: Path, task: str) -> bool:
-    return all(
-        (one / name).read_bytes() == (other / name).read_bytes() for name in (TASKS[task][2], "metrics.jsonl")
-    )
+    return all((one / name).read_bytes() == (other / name).read_bytes() for name in TASKS[task][2])
 
 
 def main() -> int:
@@ -111,12 +129,13 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=20, help="of each task and each signal")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     chosen = parser.parse_args()
     kills = 5 if chosen.quick else chosen.kills
     chance, found = random.Random(chosen.seed), {}
     with tempfile.TemporaryDirectory(prefix="heedful-resume-") as name:
         prepared(Path(name), chosen.seed)
-        for task in TASKS:
+        for task in chosen.tasks:
             for how in (signal.SIGKILL, signal.SIGTERM):
                 found[f"{task}_{how.name.lower()}"] = one = trial(Path(name), task, how, kills, chance)
                 print(task, how.name, one, flush=True)

@@ -153,11 +153,21 @@ def test_a_step_towards_violations_is_left_out_and_one_away_from_them_is_not() -
         model, stepper, updater = run(violation=0.001)
         ask(model)
         moves, _ = stepper.proposed()
-        updater.begin([sign * 100.0 * move for move in moves])
+        updater.begin(violation=[sign * 100.0 * move for move in moves])
         verdict = updater.update()
         assert verdict.unsafe is reason
         assert verdict.violation * sign > 0
         assert updater.foretold == (verdict.violation if reason is None else 0.0)
+
+
+def test_a_batch_whose_reward_has_jumped_teaches_nothing_and_the_next_one_does() -> None:
+    model, _, updater = run()
+    reasons = []
+    for reward in (0.0, 0.9, -0.5, float("nan"), 1.2):
+        updater.begin(reward)
+        ask(model)
+        reasons.append(updater.update().unsafe)
+    assert reasons == [None, None, Unsafe.JUDGE, Unsafe.JUDGE, None]
 
 
 # -- the price of a violation --------------------------------------------------------------------------------

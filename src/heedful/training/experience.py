@@ -119,6 +119,11 @@ class Judged:
     violation_a: Floats
     known_a: NDArray[np.bool_]  # whether the reward had anything to say
 
+    @property
+    def mean(self) -> float:
+        """Over the answers about which it had."""
+        return float(self.total_a[self.known_a].mean())
+
 
 @dataclass(frozen=True, slots=True)
 class Experience:

@@ -78,7 +78,8 @@ class Relative:
         telling = [place for place, one in enumerate(credit) if bool(one.any())]
         if not telling:
             return []
-        self.updater.begin(violation_slope(self._policy, experience, self._stepper, settings))
+        slope = violation_slope(self._policy, experience, self._stepper, settings)
+        self.updater.begin(experience.judged.mean, slope)
         parts = (
             part.tolist()
             for _ in range(settings.epochs)

@@ -113,7 +113,8 @@ class ActorCritic:
         """`epochs` passes over all answers, in `minibatches` steps each; ends early where no step is safe any more."""
         settings = self._settings
         lesson = self.lesson(experience)
-        self.updater.begin(violation_slope(self._policy, experience, self._stepper, settings))
+        slope = violation_slope(self._policy, experience, self._stepper, settings)
+        self.updater.begin(experience.judged.mean, slope)
         places = len(experience.trees)
         parts = (
             part.tolist()

@@ -2,7 +2,7 @@
 
 Looked at are the gradient (is it a number, and as long as gradients usually are), the step that the optimiser would
 take from it (how far the answers would have moved within this iteration, and which way violations would go), and the
-batch itself (is any credit beyond what credits can be). A step that is left out changes no weight, no moment of the
+batch itself (is any credit beyond what credits can be, is the reward what it was an iteration ago). A step that is left out changes no weight, no moment of the
 optimiser and no schedule. Several in a row end the run on the last weights that were good.
 
 How far answers move is foretold from the squared displacement weighed by the optimiser's own second moments, which
@@ -36,6 +36,7 @@ class Unsafe(StrEnum):
 
     NOT_A_NUMBER = "the gradient is not a number"
     CREDIT = "a credit is beyond what credits can be"
+    JUDGE = "the reward is not what it was an iteration ago"
     LENGTH = "the gradient is far longer than usual"
     DRIFT = "the answers would move too far at once"
     VIOLATION = "violations would become more frequent"
@@ -48,6 +49,9 @@ class SafetySettings(BaseModel):
 
     credit: float = Field(30.0, gt=0)
     """Largest credit of a token; among n answers none is better than the others by more than the root of n."""
+
+    jump: float = Field(1.0, gt=0)
+    """Change of the mean reward from one iteration to the next, in deviations of the start's answers."""
 
     length: float = Field(8.0, gt=1)
     """Longest gradient, in medians of the last ones."""
@@ -81,6 +85,8 @@ class SafeUpdater:
         self._factor: float | None = None  # nats per unit of squared displacement
         self._start: list[Tensor] = []
         self._violation: list[Tensor] | None = None
+        self._reward: float | None = None  # mean of the last iteration that was not odd
+        self._odd = False  # whether this one is
         self._square = 0.0  # of the displacement since the iteration began, before its factor
         self.foretold = 0.0  # change of the share of violations by this iteration's steps
         self.in_a_row = 0
@@ -96,17 +102,25 @@ class SafeUpdater:
         return {
             "lengths": list(self._lengths),
             "factor": self._factor,
+            "reward": self._reward,
             "in_a_row": self.in_a_row,
             "left_out": {reason.name: count for reason, count in self.left_out.items()},
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._lengths = deque(state["lengths"], maxlen=USUAL)
-        self._factor, self.in_a_row = state["factor"], state["in_a_row"]
+        self._factor, self._reward = state["factor"], state["reward"]
+        self.in_a_row = state["in_a_row"]
         self.left_out = Counter({Unsafe[name]: count for name, count in state["left_out"].items()})
 
-    def begin(self, violation: Sequence[Tensor] | None = None) -> None:
-        """An iteration begins here; how the share of violations rises with each weight, where that is known."""
+    def begin(self, reward: float | None = None, violation: Sequence[Tensor] | None = None) -> None:
+        """An iteration begins here: what its answers got on average, and how the share of violations rises with each
+        weight, where that is known."""
+        known = self._reward
+        self._odd = (
+            None not in (reward, known) and not abs((reward or 0.0) - (known or 0.0)) <= self._settings.jump
+        )
+        self._reward = known if self._odd or reward is None else reward
         self._start = [weight.detach().clone() for weight in self._stepper.weights]
         self._violation = None if violation is None else list(violation)
         self._square, self.foretold = 0.0, 0.0
@@ -137,6 +151,8 @@ class SafeUpdater:
         length = self._stepper.gradient_length()
         if not length < float("inf"):
             return Verdict(Unsafe.NOT_A_NUMBER, length), 0.0
+        if self._odd:
+            return Verdict(Unsafe.JUDGE, length), 0.0
         if not largest_credit <= settings.credit:
             return Verdict(Unsafe.CREDIT, length), 0.0
         if len(self._lengths) >= FEWEST and length > settings.length * median(self._lengths):
