@@ -1,8 +1,8 @@
 """Runs that are killed at random moments and go on end with the very weights and figures of one that was not.
 
 For each of SFT, reward, DPO, KTO, GRPO and PPO: one run left alone, then runs that are killed (`kill -9`, and once
-more with SIGTERM) until one of them ends. Every child is a fork of this process, which has the libraries loaded already, so
-that kills fall on training and not on imports. Weights and the figures of every step (`metrics.jsonl`; of those that
+more with SIGTERM) until one of them ends. Every child is a fork of this process, which has the libraries loaded
+already, so that kills fall on training and not on imports. Weights and the figures of every step (`metrics.jsonl`; of those that
 practise also their curve, their steps and all that was said) are compared byte by byte.
 """
 

@@ -2,8 +2,9 @@
 
 Looked at are the gradient (is it a number, and as long as gradients usually are), the step that the optimiser would
 take from it (how far the answers would have moved within this iteration, and which way violations would go), and the
-batch itself (is any credit beyond what credits can be, is the reward what it was an iteration ago). A step that is left out changes no weight, no moment of the
-optimiser and no schedule. Several in a row end the run on the last weights that were good.
+batch itself (is any credit beyond what credits can be, is the reward what it was an iteration ago). A step that is
+left out changes no weight, no moment of the optimiser and no schedule. Several in a row end the run on the last
+weights that were good.
 
 How far answers move is foretold from the squared displacement weighed by the optimiser's own second moments, which
 stand for the curvature (Kingma and Ba 2015, section 2), times a factor that is learned from what was seen after
