@@ -2,8 +2,8 @@
 
 For each of SFT, reward, DPO, KTO, GRPO and PPO: one run left alone, then runs that are killed (`kill -9`, and once
 more with SIGTERM) until one of them ends. Every child is a fork of this process, which has the libraries loaded
-already, so that kills fall on training and not on imports. Weights and the figures of every step (`metrics.jsonl`; of those that
-practise also their curve, their steps and all that was said) are compared byte by byte.
+already, so that kills fall on training and not on imports. Weights and the figures of every step (`metrics.jsonl`;
+of those that practise their curve, their steps and all that was said) are compared byte by byte.
 """
 
 from __future__ import annotations
