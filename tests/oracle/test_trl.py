@@ -21,7 +21,15 @@ from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.tiny import make_tokenizer
 from heedful.rewards.losses import bradley_terry, centring
 from heedful.rewards.programs import load
-from heedful.training.losses import direct_preference, from_thumbs, nll
+from heedful.training.losses import (
+    clipped_policy_loss,
+    direct_preference,
+    from_thumbs,
+    group_advantages,
+    kl_k3,
+    leave_one_out_advantages,
+    nll,
+)
 
 ROWS = [
     {"prompt": "where is it", "chosen": " on its way to you", "rejected": " no"},
@@ -229,3 +237,79 @@ def test_their_reward_functions_work_as_they_are() -> None:
     ids = [[1] * 90, [1] * 10]
     found = load("trl.rewards:too_long").score(["2+2?"] * 2, answers, {"completion_ids": ids})
     assert found["quality"].tolist() == rewards.too_long(ids) == [-0.5, 0.0]
+
+
+@pytest.mark.parametrize("scale", ["group", "none"])
+def test_grpo(tmp_path: Path, scale: str) -> None:
+    """The same answers, credits, old and reference likelihoods; theirs without the bias by length, whose constant is
+    the longest completion. Unscaled, an answer is held against the mean of all, which is the mean of the others by
+    (n - 1) / n."""
+    model, tokenizer = made(LlamaForCausalLM)
+    older, reference = made(LlamaForCausalLM)[0], made(LlamaForCausalLM)[0]
+    with torch.no_grad():
+        for moved_by, one_model in ((0.02, older), (0.03, reference)):
+            for one in one_model.parameters():
+                one += moved_by * torch.randn_like(one)
+    trees, longest = pairs(tokenizer), 12
+    rewards_pg = torch.randn(len(trees), 2, generator=torch.Generator().manual_seed(1))
+    trainer = trl.GRPOTrainer(
+        model=model,
+        reward_funcs=lambda completions, **_: [0.0] * len(completions),
+        args=trl.GRPOConfig(
+            **{name: value for name, value in options(tmp_path).items() if name != "max_length"}
+            | {"per_device_train_batch_size": 2 * len(trees)},
+            loss_type="dr_grpo",
+            scale_rewards=scale,
+            beta=0.0,  # it would load a reference of its own
+            use_bias_correction_kl=False,
+            epsilon=0.2,
+            num_generations=2,
+            max_completion_length=longest,
+        ),
+        train_dataset=datasets.Dataset.from_list([{"prompt": row["prompt"]} for row in ROWS]),
+        processing_class=tokenizer,
+    )
+    trainer.beta = 0.2
+    if scale == "group":
+        advantages_a = group_advantages(rewards_pg, epsilon=1e-4).flatten()
+    else:
+        advantages_a = leave_one_out_advantages(rewards_pg).flatten() / 2
+    packed = pack(trees)
+    with torch.no_grad():
+        old_m, reference_m = answer_logprobs(older, packed), answer_logprobs(reference, packed)
+    logps_m = answer_logprobs(model, packed)
+    loss = clipped_policy_loss(logps_m, old_m, advantages_a[packed.answer_m], clip=0.2)
+    ours = (loss + 0.2 * kl_k3(logps_m, reference_m)) / packed.answers / longest
+
+    rows = [(tree.prompt, answer) for tree in trees for answer in tree.answers]
+    widest, most = max(len(prompt) for prompt, _ in rows), max(len(answer) for _, answer in rows)
+    pad = tokenizer.pad_token_id
+
+    def at_the_end(values: list[int], fill: int) -> list[int]:
+        return values + [fill] * (most - len(values))
+
+    def padded(values_m: Tensor) -> Tensor:
+        parts = values_m.split([len(answer) for _, answer in rows])
+        return torch.stack([torch.cat([part, torch.zeros(most - len(part))]) for part in parts])
+
+    inputs = {
+        "prompt_ids": torch.tensor([[pad] * (widest - len(one)) + list(one) for one, _ in rows]),
+        "prompt_mask": torch.tensor([[0] * (widest - len(one)) + [1] * len(one) for one, _ in rows]),
+        "completion_ids": torch.tensor([at_the_end(list(answer), pad) for _, answer in rows]),
+        "completion_mask": torch.tensor([at_the_end([1] * len(answer), 0) for _, answer in rows]),
+        "old_per_token_logps": padded(old_m),
+        "ref_per_token_logps": padded(reference_m),
+        "advantages": advantages_a
+        if scale == "group"
+        else (rewards_pg - rewards_pg.mean(1, keepdim=True)).flatten(),
+        "num_items_in_batch": torch.tensor(len(logps_m)),
+    }
+    trainer.model.eval()
+    theirs_is = trainer._compute_loss(trainer.model, inputs)
+    assert ours.item() == pytest.approx(theirs_is.item(), abs=1e-5)
+    moving = list(model.parameters())
+    found = torch.autograd.grad(ours, moving, allow_unused=True, materialize_grads=True)
+    expected = torch.autograd.grad(theirs_is, moving, allow_unused=True, materialize_grads=True)
+    assert max(float(one.abs().max()) for one in found) > 1e-4
+    for one, other in zip(found, expected, strict=True):
+        assert torch.allclose(one, other, atol=1e-5, rtol=1e-4)
