@@ -1231,8 +1231,9 @@ def _run_id(tenant: TenantId, once: str) -> RunId:
     """A run's work directory goes by its name alone, and `once` may be a caller's: so the tenant is in it.
 
     Only the tenant is parted off by a slash; what the operator's own runs are called can never look like it.
+    A dot stands for a slash, and one that was a dot already is marked as such: `a/b` and `a.b` stay two names.
     """
-    name = once.replace("/", ".")
+    name = once.replace("@", "@@").replace(".", "@.").replace("/", ".")
     return RunId(name if tenant == OPERATOR else f"{tenant}/{name}")
 
 
