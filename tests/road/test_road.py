@@ -391,6 +391,14 @@ def test_a_run_is_called_as_its_cycle_and_step(parts: Parts) -> None:
     assert imitated(parts, TENANT, "nightly-2026.11/imitate") == "acme/nightly-2026@.11.imitate"
 
 
+def test_a_name_that_was_another_order_is_refused(parts: Parts) -> None:
+    start, dataset = judged(parts)
+    road.fit(parts, TENANT, dataset.id, start.id, once="cycle/fit")
+    hurried = replace(parts, learn=parts.learn.model_copy(update={"reward": {"epochs": 1}}))
+    with pytest.raises(Conflict, match=r"'acme/cycle\.fit' is .*epochs: unset.* again as .*epochs: 1"):
+        road.fit(hurried, TENANT, dataset.id, start.id, once="cycle/fit")
+
+
 def test_training_that_fails_leaves_a_run_that_says_so(parts: Parts) -> None:
     start, dataset = judged(parts)
 
