@@ -1,6 +1,6 @@
 """Heedful: agents in production get better from what people say and do about their work.
 
-Start at `heedful.road`: it joins every stop, in order, on one page. `from heedful import Client` is what a
+Start at `heedful.road`: it joins every stop, in order, a short file for each. `from heedful import Client` is what a
 product needs; it is loaded when it is asked for, so that `import heedful` costs nothing.
 """
 

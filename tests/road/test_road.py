@@ -359,18 +359,44 @@ def test_only_weights_learn_and_only_from_enough_prompts(parts: Parts) -> None:
         road.imitate(parts, TENANT, AGENT, dataset.id, parent=start.id, once="cycle/imitate")
 
 
+def imitated(parts: Parts, tenant: TenantId, once: str) -> RunId:
+    """The run that taught a policy the one answer that this tenant showed."""
+    shown = Demonstration(prompt=(Message(role=Role.USER, content="Hi"),), answer=f"Hello, {tenant}.")
+    said = replace(make_feedback(shown, id="shown", turn=None, by="ann"), tenant=tenant)
+    (heard,) = road.hear(parts, tenant, [said], actor="product")
+    assert heard.error is None
+    dataset = road.freeze_shown(parts, tenant, "shown")
+    run = road.imitate(parts, tenant, AGENT, dataset.id, parent=None, once=once).run
+    assert run is not None
+    return run
+
+
 def test_tenants_that_call_their_cycles_alike_get_each_its_own_run(parts: Parts) -> None:
-    runs = []
-    for tenant, once in ((TENANT, "c/imitate"), (OTHER, "c/imitate"), (OPERATOR, "acme:c/imitate")):
-        shown = Demonstration(prompt=(Message(role=Role.USER, content="Hi"),), answer=f"Hello, {tenant}.")
-        said = replace(make_feedback(shown, id="shown", turn=None, by="ann"), tenant=tenant)
-        (heard,) = road.hear(parts, tenant, [said], actor="product")
-        assert heard.kept
-        dataset = road.freeze_shown(parts, tenant, "shown")
-        runs.append(road.imitate(parts, tenant, AGENT, dataset.id, parent=None, once=once).run)
-    works = {parts.engine.work(RunId(str(run))) for run in runs}
+    asked = ((TENANT, "c/imitate"), (OTHER, "c/imitate"), (OPERATOR, "acme:c/imitate"))
+    works = {parts.engine.work(imitated(parts, tenant, once)) for tenant, once in asked}
     assert len(works) == 3
     assert all((work / "begun").read_text() == "heedful.training.sft:run\n" for work in works)
+
+
+def test_cycles_whose_names_look_alike_get_each_its_own_run(parts: Parts) -> None:
+    cycles = ["a/b", "a.b", "a@.b", "a@/b", "a@@.b", "a@@b", "a@b", "a..b", "a//b", "a./b", "a/.b"]
+    runs = [imitated(parts, OPERATOR, f"{cycle}/imitate") for cycle in cycles]
+    assert len(set(runs)) == len(cycles)
+    assert all((parts.engine.work(run) / "begun").read_text().count("\n") == 1 for run in runs)
+
+
+def test_a_run_is_called_as_its_cycle_and_step(parts: Parts) -> None:
+    assert imitated(parts, OPERATOR, "demo-imitate/imitate") == "demo-imitate.imitate"
+    assert imitated(parts, TENANT, "cycle_1/improve/validate") == "acme/cycle_1.improve.validate"
+    assert imitated(parts, TENANT, "nightly-2026.11/imitate") == "acme/nightly-2026@.11.imitate"
+
+
+def test_a_name_that_was_another_order_is_refused(parts: Parts) -> None:
+    start, dataset = judged(parts)
+    road.fit(parts, TENANT, dataset.id, start.id, once="cycle/fit")
+    hurried = replace(parts, learn=parts.learn.model_copy(update={"reward": {"epochs": 1}}))
+    with pytest.raises(Conflict, match=r"'acme/cycle\.fit' is .*epochs: unset.* again as .*epochs: 1"):
+        road.fit(hurried, TENANT, dataset.id, start.id, once="cycle/fit")
 
 
 def test_training_that_fails_leaves_a_run_that_says_so(parts: Parts) -> None:

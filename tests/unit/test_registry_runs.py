@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from heedful.domain.clock import SetClock
 from heedful.domain.ids import Digest, RunId
 from heedful.domain.models import Run, RunState
 from heedful.engine.protocol import Progress
-from heedful.errors import TrainingFailed
+from heedful.errors import Conflict, TrainingFailed
 from heedful.registry import runs, versions
 from heedful.store.sql import SqlStore, open_store
 from heedful.tracking.files import FilesTracking, read_curves
@@ -54,18 +55,29 @@ class Bench:
         self.blobs = DirectoryBlobs(root / "blobs")
         self.engine = HereEngine(root / "runs", task)
         self.tracking = FilesTracking(root / "tracking")
-        (root / "base").mkdir()
-        (root / "base" / "weights").write_text("w0")
-        self.base = Digest(self.blobs.put_tree(root / "base"))
+        self._root = root
 
-    def execute(self, rows: str = "rows", *, rate: float = 0.1) -> Run:
+    def _weights(self, name: str) -> Digest:
+        (self._root / name).mkdir(exist_ok=True)
+        (self._root / name / "weights").write_text(name)
+        return Digest(self.blobs.put_tree(self._root / name))
+
+    def execute(
+        self,
+        rows: str = "rows",
+        *,
+        task: str = "tasks:fit",
+        base: str = "w0",
+        id: RunId = ID,
+        **settings: Any,
+    ) -> Run:
         return runs.execute(
-            "tasks:fit",
-            lambda at: {"rows": at["rows"], "model": at["model"], "rate": rate},
-            id=ID,
+            task,
+            lambda at: {"rows": at["rows"], "model": at["model"], "rate": 0.1} | settings,
+            id=id,
             tenant=TENANT,
             files={"rows": Digest(self.blobs.put_bytes(rows.encode()))},
-            trees={"model": self.base},
+            trees={"model": self._weights(base)},
             store=self.store,
             blobs=self.blobs,
             engine=self.engine,
@@ -119,9 +131,56 @@ def test_what_a_task_tracks_is_kept_as_curves(bench: Bench, tmp_path: Path) -> N
 
 
 def test_a_finished_run_is_handed_back_as_it_was(bench: Bench) -> None:
-    first = bench.execute()
-    assert bench.execute("other rows", rate=9.0) == first
+    bench.execute(layers=(1, 2))
+    assert bench.execute("rows that came later", layers=(1, 2)) == bench.recorded()
     assert len(bench.engine.asked) == 1
+
+
+def test_a_finished_run_is_the_same_run_after_its_house_has_moved(bench: Bench, tmp_path: Path) -> None:
+    first = bench.execute()
+    bench.engine = HereEngine(tmp_path / "elsewhere", fit)
+    assert bench.execute() == first
+    assert bench.engine.asked == []
+
+
+@pytest.mark.parametrize(
+    ("again", "begun", "asked"),
+    [
+        ({"task": "tasks:other"}, "tasks:fit", "tasks:other"),
+        ({"rate": 0.2}, "tasks:fit (rate: 0.1)", "tasks:fit (rate: 0.2)"),
+        ({"steps": 5}, "tasks:fit (steps: unset)", "tasks:fit (steps: 5)"),
+        ({"base": "w1"}, 'tasks:fit (weights of model: "sha256:', 'tasks:fit (weights of model: "sha256:'),
+    ],
+)
+@pytest.mark.parametrize("outcome", [RunState.DONE, RunState.RUNNING, RunState.FAILED])
+def test_another_order_under_a_known_name_is_refused_and_both_are_named(
+    bench: Bench, again: dict[str, Any], begun: str, asked: str, outcome: RunState
+) -> None:
+    def end(spec: Mapping[str, Any], work: Path) -> dict[str, Any]:
+        if outcome is RunState.DONE:
+            return fit(spec, work)
+        raise TrainingFailed("no memory") if outcome is RunState.FAILED else SystemExit
+
+    bench.engine.task = end
+    with suppress(TrainingFailed, SystemExit):
+        bench.execute()
+    before = bench.recorded()
+    assert before is not None
+    assert before.state is outcome
+    with pytest.raises(Conflict) as refused:
+        bench.execute(**again)
+    assert f"run 'cycle.fit' is {begun}" in str(refused.value)
+    assert f"is asked for again as {asked}" in str(refused.value)
+    assert bench.recorded() == before
+    assert len(bench.engine.asked) == 1
+
+
+def test_a_run_with_a_long_name_is_tracked_under_a_short_one_of_its_own(bench: Bench, tmp_path: Path) -> None:
+    for step in ("fit", "improve"):
+        bench.execute(id=RunId(f"acme/{'nightly-' * 16}.{step}"))
+    kept = list((tmp_path / "tracking").iterdir())
+    assert len(kept) == 2
+    assert all(place.name.startswith("acme-nightly-nightly") for place in kept)
 
 
 def test_a_run_that_was_cut_off_goes_on_with_what_it_began_with(bench: Bench, tmp_path: Path) -> None:
@@ -130,13 +189,13 @@ def test_a_run_that_was_cut_off_goes_on_with_what_it_began_with(bench: Bench, tm
 
     bench.engine.task = cut_off
     with pytest.raises(SystemExit):
-        bench.execute("rows of monday", rate=0.1)
+        bench.execute("rows of monday")
     begun = bench.recorded()
     assert begun is not None
     assert (begun.state, begun.spec["rate"]) == (RunState.RUNNING, 0.1)
 
     bench.engine.task = fit
-    run = bench.execute("rows of tuesday", rate=0.2)
+    run = bench.execute("rows of tuesday")
     assert bench.engine.asked[0] == bench.engine.asked[1] == run.spec
     assert (run.inputs, run.spec) == (begun.inputs, begun.spec)
     bench.blobs.materialise(run.outputs["model"], tmp_path / "out")

@@ -12,6 +12,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from threading import Event, Thread
+from typing import TypeVar
 
 from heedful import road
 from heedful.domain.feedback import Parked
@@ -21,6 +22,7 @@ from heedful.road import Parts
 from heedful.store.waiting import Marks
 
 log = logging.getLogger("heedful.joiner")
+T = TypeVar("T")
 
 EVERY_SECONDS = 0.2
 OLD_EVERY_SECONDS = 60.0  # between looks for what has waited too long
@@ -118,6 +120,6 @@ class Joiner:
                 log.exception("nothing was joined")
 
 
-def _pages(items: Sequence[road.T]) -> Iterator[Sequence[road.T]]:
+def _pages(items: Sequence[T]) -> Iterator[Sequence[T]]:
     for start in range(0, len(items), PAGE):
         yield items[start : start + PAGE]
