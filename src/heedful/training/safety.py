@@ -51,8 +51,11 @@ class SafetySettings(BaseModel):
     credit: float = Field(30.0, gt=0)
     """Largest credit of a token; among n answers none is better than the others by more than the root of n."""
 
-    jump: float = Field(1.0, gt=0)
-    """Change of the mean reward from one iteration to the next, in deviations of the start's answers."""
+    rise: float = Field(1.5, gt=0)
+    """Rise of the mean reward from one iteration to the next, in deviations of the start's answers."""
+
+    fall: float = Field(0.4, gt=0)
+    """Fall of it: a policy that learns from a reward does not lose much of it at once."""
 
     length: float = Field(8.0, gt=1)
     """Longest gradient, in medians of the last ones."""
@@ -118,9 +121,10 @@ class SafeUpdater:
         """An iteration begins here: what its answers got on average, and how the share of violations rises with each
         weight, where that is known."""
         known = self._reward
-        self._odd = (
-            None not in (reward, known) and not abs((reward or 0.0) - (known or 0.0)) <= self._settings.jump
-        )
+        if reward is None or known is None:
+            self._odd = False
+        else:
+            self._odd = not known - self._settings.fall <= reward <= known + self._settings.rise
         self._reward = known if self._odd or reward is None else reward
         self._start = [weight.detach().clone() for weight in self._stepper.weights]
         self._violation = None if violation is None else list(violation)
