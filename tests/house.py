@@ -20,7 +20,7 @@ from heedful.inference.scripted import ScriptedInference
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
 from heedful.service.api import build
-from heedful.service.http import config
+from heedful.service.door.http import config
 from heedful.service.loop import Loop
 from heedful.settings import Settings
 from hosted import Hosted

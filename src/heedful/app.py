@@ -25,8 +25,8 @@ from heedful.errors import HeedfulError, Unavailable
 from heedful.logs import set_up_logging
 from heedful.running import announced
 from heedful.service.api import build
-from heedful.service.http import config
-from heedful.service.keyring import has_keys
+from heedful.service.door.http import config
+from heedful.service.door.keyring import has_keys
 from heedful.settings import Settings
 from heedful.store import auditing
 from heedful.wiring import Wired, wire

@@ -14,7 +14,7 @@ from fastapi import FastAPI
 from heedful.domain.access import OPERATOR, Scope
 from heedful.domain.feedback import Correction, Feedback, Rating, Source, Thumbs
 from heedful.road import Parts
-from heedful.service.widget import SCRIPT
+from heedful.service.pages.widget import SCRIPT
 from service.conftest import KeyFor, asked, local, released
 from serving import free_port, serving
 

@@ -18,7 +18,7 @@ from heedful.domain.feedback import Source
 from heedful.domain.ids import KeyId, PersonId, TenantId
 from heedful.errors import Conflict, InvalidInput, Misconfigured, NotAllowed, NotFound, NotKnown
 from heedful.road import Parts
-from heedful.service import keyring
+from heedful.service.door import keyring
 from parts import make_parts
 
 ACME, OTHER = TenantId("acme"), TenantId("other")

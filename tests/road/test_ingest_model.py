@@ -26,7 +26,7 @@ from heedful.domain.ids import EpisodeId, FeedbackId, TenantId, TurnId
 from heedful.errors import Conflict, InvalidInput
 from heedful.feedback.metrics import MetricSettings
 from heedful.road import Heard, Parts
-from heedful.service.joiner import Joiner
+from heedful.service.intake.joiner import Joiner
 from heedful.store.protocol import Batch
 from parts import make_parts
 

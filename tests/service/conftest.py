@@ -14,8 +14,8 @@ from heedful.domain.access import OPERATOR, Scope
 from heedful.domain.ids import AgentId, CycleId, PersonId, ReleaseId, TenantId
 from heedful.domain.models import Cycle
 from heedful.road import Parts
-from heedful.service import keyring
 from heedful.service.api import build
+from heedful.service.door import keyring
 from heedful.store.protocol import Batch
 from hosted import Hosted, hosting
 from house import House, served_at

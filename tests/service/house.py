@@ -26,7 +26,7 @@ from heedful.inference.openai_http import OpenAIInference, UpstreamSettings
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
 from heedful.service.api import build
-from heedful.service.http import config
+from heedful.service.door.http import config
 from heedful.settings import Settings
 from parts import make_parts
 from rogue import Rogue, kind

@@ -21,7 +21,7 @@ from heedful.errors import Busy, TooFast, Unavailable
 from heedful.logs import JsonLines
 from heedful.road import Parts
 from heedful.service.api import build
-from heedful.service.limits import Buckets
+from heedful.service.door.limits import Buckets
 from heedful.settings import ServerSettings, Settings
 
 from .conftest import KeyFor, QuietLoop, asked, local, released
@@ -333,7 +333,7 @@ def test_a_request_is_one_line_in_the_log(
 
 
 def test_a_key_that_sends_too_fast_has_to_wait(parts: Parts, loop: QuietLoop) -> None:
-    from heedful.service import keyring
+    from heedful.service.door import keyring
 
     slow = build(parts, loop, Settings(server=ServerSettings(requests_per_second=1)))
     client = local(slow, keyring.issue(parts, TENANT, Scope.VIEWER, actor="test").text)

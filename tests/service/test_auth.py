@@ -13,8 +13,8 @@ from heedful.domain.access import Scope
 from heedful.domain.ids import KeyId, TenantId
 from heedful.errors import NotAllowed, NotKnown
 from heedful.road import Parts
-from heedful.service import auth
-from heedful.service.auth import Door
+from heedful.service.door import auth
+from heedful.service.door.auth import Door
 from heedful.store.protocol import Batch
 from parts import make_parts
 

@@ -12,8 +12,8 @@ from starlette.testclient import TestClient
 from heedful.domain.access import Scope
 from heedful.domain.ids import TenantId
 from heedful.road import Parts
-from heedful.service import keyring
 from heedful.service.api import ROUTES, build
+from heedful.service.door import keyring
 from parts import make_parts
 
 from .conftest import ACME, QuietLoop, asked, local, released

@@ -14,8 +14,8 @@ import pytest
 import rogue
 from heedful.access.permissions import Action
 from heedful.domain.access import Limits, Scope
-from heedful.service import keyring
-from heedful.service.front import Arrival, Front, HotRoute, Reply
+from heedful.service.door import keyring
+from heedful.service.door.front import Arrival, Front, HotRoute, Reply
 from heedful.settings import ServerSettings, Settings
 from rogue import Rogue, kind
 

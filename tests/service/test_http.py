@@ -11,7 +11,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from heedful.service.http import config
+from heedful.service.door.http import config
 
 pytestmark = pytest.mark.anyio
 

@@ -12,7 +12,7 @@ from heedful.domain.episode import Turn
 from heedful.domain.feedback import DeadLetter
 from heedful.domain.ids import TenantId
 from heedful.service.api import build
-from heedful.service.recorder import Entry
+from heedful.service.intake.recorder import Entry
 from heedful.store.protocol import Batch
 from parts import make_parts
 

@@ -13,8 +13,8 @@ from fastapi import FastAPI
 from heedful.access.permissions import ALLOWED, Action
 from heedful.domain.access import Scope
 from heedful.domain.ids import PersonId, TenantId
-from heedful.service import keyring
 from heedful.service.api import ROUTES, build
+from heedful.service.door import keyring
 from parts import make_parts
 
 from .conftest import QuietLoop, local

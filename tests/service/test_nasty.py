@@ -12,9 +12,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from heedful.road import Parts
-from heedful.service import openapi
 from heedful.service.api import ROUTES, build
 from heedful.service.gateway import INSIDE
+from heedful.service.pages import openapi
 from heedful.settings import ServerSettings, Settings
 from heedful.wire import ErrorBody
 from parts import make_parts

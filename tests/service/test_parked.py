@@ -22,7 +22,7 @@ from heedful.domain.ids import TenantId
 from heedful.feedback.metrics import MetricSettings
 from heedful.road import Parts
 from heedful.service.api import build
-from heedful.service.joiner import Joiner
+from heedful.service.intake.joiner import Joiner
 from heedful.settings import ServerSettings, Settings
 from heedful.store.protocol import Batch
 from heedful.store.sql import open_store

@@ -24,9 +24,9 @@ from heedful.domain.access import Scope
 from heedful.domain.episode import Episode, Turn
 from heedful.domain.ids import EpisodeId, TurnId
 from heedful.errors import Unavailable
-from heedful.service import keyring
-from heedful.service.metrics import Metrics
-from heedful.service.recorder import Recorder
+from heedful.service.door import keyring
+from heedful.service.intake.recorder import Recorder
+from heedful.service.state.metrics import Metrics
 from heedful.settings import GatewaySettings, Settings
 from heedful.store.journal import Journal
 from heedful.store.sql import open_store

@@ -19,8 +19,8 @@ import rogue
 from heedful.domain.access import Limits, Scope
 from heedful.domain.episode import Turn
 from heedful.domain.ids import AgentId, EpisodeId
-from heedful.service import keyring
-from heedful.service.front import Reply
+from heedful.service.door import keyring
+from heedful.service.door.front import Reply
 from heedful.service.gateway.asking import Asked
 from heedful.service.gateway.repeats import Repeats
 from heedful.wire import TurnContext

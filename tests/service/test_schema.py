@@ -27,9 +27,9 @@ from schemathesis.specs.openapi.checks import (
 )
 from starlette.testclient import TestClient
 
-from heedful.service import openapi
 from heedful.service.api import ROUTES, build
 from heedful.service.gateway import INSIDE
+from heedful.service.pages import openapi
 from heedful.settings import ServerSettings, Settings
 from parts import make_parts
 

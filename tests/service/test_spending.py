@@ -18,8 +18,8 @@ from heedful.inference.openai_http import Price, UpstreamSettings
 from heedful.inference.scripted import ScriptedInference
 from heedful.inference.upstreams import Upstreams
 from heedful.road import Parts
-from heedful.service import keyring
 from heedful.service.api import build
+from heedful.service.door import keyring
 from heedful.settings import InferenceSettings, Settings
 from parts import SCRIPTS, make_parts
 

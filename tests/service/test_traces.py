@@ -35,7 +35,7 @@ from heedful.domain.models import Policy
 from heedful.feedback.settings import CaptureSettings
 from heedful.road import Parts
 from heedful.service.api import build
-from heedful.service.traces import unpacked
+from heedful.service.pages.traces import unpacked
 from parts import make_parts
 
 from .conftest import KeyFor, QuietLoop, asked, local

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from heedful.errors import TooSlow
-from heedful.service.patience import Patience
+from heedful.service.door.patience import Patience
 
 pytestmark = pytest.mark.anyio
 

@@ -33,7 +33,7 @@ from heedful.domain.feedback import (
 from heedful.domain.ids import QueueId, TenantId, TurnId
 from heedful.domain.taxonomy import Severity
 from heedful.errors import InvalidInput, Malformed
-from heedful.service import body
+from heedful.service.door import body
 from heedful.wire import FORMS, ChatRequest, FeedbackIn
 
 ACME = TenantId("acme")

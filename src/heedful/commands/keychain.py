@@ -18,7 +18,7 @@ from heedful.domain.access import Key
 from heedful.domain.ids import KeyId, PersonId, TenantId
 from heedful.errors import InvalidInput
 from heedful.road import Parts
-from heedful.service import keyring
+from heedful.service.door import keyring
 from heedful.settings import Settings
 from heedful.wire import KeyIn, KeyIssued, KeyOut, RotateIn
 from heedful.wiring import read

@@ -1,4 +1,4 @@
-"""The service put together: the door (`front.py`), behind it the busy routes, then the API and health."""
+"""The service put together: the door (`door/front.py`), behind it the busy routes, then the API and health."""
 
 from __future__ import annotations
 
@@ -16,9 +16,16 @@ import heedful
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import PolicyId
 from heedful.road import Parts
-from heedful.service import (
+from heedful.service.door import errors
+from heedful.service.door.auth import Door
+from heedful.service.door.floor import Floor
+from heedful.service.door.front import Front
+from heedful.service.gateway import INSIDE, Gateway
+from heedful.service.intake.joiner import Joiner
+from heedful.service.intake.recorder import Recorder
+from heedful.service.loop import Loop
+from heedful.service.pages import (
     episodes,
-    errors,
     feedback,
     imports,
     keys,
@@ -32,17 +39,10 @@ from heedful.service import (
     traces,
     widget,
 )
-from heedful.service.auth import Door
-from heedful.service.fleet import Fleet
-from heedful.service.floor import Floor
-from heedful.service.front import Front
-from heedful.service.gateway import INSIDE, Gateway
-from heedful.service.joiner import Joiner
-from heedful.service.loop import Loop
-from heedful.service.metrics import Metrics
-from heedful.service.recorder import Recorder
-from heedful.service.routes import Route, Service, add
-from heedful.service.tree import Tree
+from heedful.service.pages.routes import Route, Service, add
+from heedful.service.state.fleet import Fleet
+from heedful.service.state.metrics import Metrics
+from heedful.service.state.tree import Tree
 from heedful.settings import Settings
 
 Lifespan = Callable[[Any], AbstractAsyncContextManager[None]]

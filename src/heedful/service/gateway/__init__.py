@@ -2,7 +2,7 @@
 
 `desk.py` has the addresses and reads top to bottom; the files beside it are its verbs: what was asked
 (`asking`), where it belongs (`placing`), which policy answers (`allotting`), what becomes of it (`turns`,
-`streams`), how it gets to the store (`service/recorder.py`), and what a client that asks again gets
+`streams`), how it gets to the store (`service/intake/recorder.py`), and what a client that asks again gets
 (`repeats`).
 """
 

@@ -12,8 +12,8 @@ from heedful.domain.models import Policy
 from heedful.domain.release import Release, Unit
 from heedful.errors import NotFound, Unavailable
 from heedful.release.allocate import allocate
-from heedful.service.fleet import Fleet, View
 from heedful.service.gateway.asking import Asked
+from heedful.service.state.fleet import Fleet, View
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from heedful.domain.episode import Episode
 from heedful.domain.ids import AgentId, EpisodeId, KeyId, PersonId, ProductId, TenantId, TurnId, check_id
 from heedful.errors import InvalidInput
 from heedful.road import Parts
-from heedful.service import body
-from heedful.service.front import Arrival
+from heedful.service.door import body
+from heedful.service.door.front import Arrival
 from heedful.wire import IN_HEADERS, TurnContext
 
 HEADERS = tuple((name, f"x-heedful-{name.replace('_', '-')}") for name in IN_HEADERS)

@@ -26,9 +26,8 @@ from heedful.domain.models import External
 from heedful.errors import Conflict, InvalidInput, NotFound, Unavailable
 from heedful.inference.openai_http import Price
 from heedful.road import Parts
-from heedful.service import body
-from heedful.service.fleet import View
-from heedful.service.front import JSON, Arrival, HotRoute, Reply
+from heedful.service.door import body
+from heedful.service.door.front import JSON, Arrival, HotRoute, Reply
 from heedful.service.gateway import streams, turns
 from heedful.service.gateway.allotting import Allotted, allotted, no_such, view_of
 from heedful.service.gateway.asking import Asked, understood
@@ -39,7 +38,8 @@ from heedful.service.gateway.repeats import Attempt, Repeats
 from heedful.service.gateway.spending import Spending
 from heedful.service.gateway.turns import First
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
-from heedful.service.routes import Service
+from heedful.service.pages.routes import Service
+from heedful.service.state.fleet import View
 from heedful.settings import GatewaySettings
 from heedful.wire import ChatRequest, EmbeddingsRequest
 

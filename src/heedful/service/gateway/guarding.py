@@ -17,7 +17,7 @@ from heedful.domain.guard import Decision, Ruling
 from heedful.guards.protocol import Ruled
 from heedful.road import Parts
 from heedful.service.gateway.asking import Asked
-from heedful.service.holds import Held, Holds
+from heedful.service.state.holds import Held, Holds
 
 REFUSED = "I can't help with that."
 NOBODY = "nobody decided in time"

@@ -23,7 +23,7 @@ from heedful.feedback.implicit import Line, latest
 from heedful.road import Parts
 from heedful.service.gateway.asking import Asked
 from heedful.service.gateway.placing import Placing, words
-from heedful.service.metrics import Metrics
+from heedful.service.state.metrics import Metrics
 
 log = logging.getLogger("heedful.gateway")
 

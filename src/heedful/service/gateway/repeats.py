@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from heedful.service.front import Reply
+from heedful.service.door.front import Reply
 from heedful.service.gateway.asking import Asked
 
 REMEMBERED = 4_000  # requests

@@ -14,7 +14,7 @@ from heedful.domain.content import Role
 from heedful.domain.episode import Turn
 from heedful.domain.ids import TenantId, TurnId
 from heedful.errors import HeedfulError
-from heedful.service import errors
+from heedful.service.door import errors
 from heedful.service.gateway import turns
 from heedful.service.gateway.asking import Asked, Place
 from heedful.service.gateway.turns import First

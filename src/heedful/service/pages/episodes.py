@@ -13,7 +13,7 @@ from heedful.access.permissions import Action, may
 from heedful.domain.episode import Episode, EpisodeState, Turn
 from heedful.domain.ids import EpisodeId, check_id
 from heedful.errors import Conflict, NotFound
-from heedful.service.routes import Route, Visit, Visiting, known, reply
+from heedful.service.pages.routes import Route, Visit, Visiting, known, reply
 from heedful.store.protocol import Batch
 from heedful.wire import EpisodeEnd, EpisodeIn, EpisodeStatus, conversation
 

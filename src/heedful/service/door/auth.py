@@ -17,8 +17,8 @@ from heedful.domain.access import OPERATOR, Key
 from heedful.domain.access import Scope as KeyScope
 from heedful.errors import NotAllowed, NotKnown, Unavailable
 from heedful.road import Parts
-from heedful.service import keyring
-from heedful.service.limits import Buckets
+from heedful.service.door import keyring
+from heedful.service.door.limits import Buckets
 
 FRESH_SECONDS = 0.5  # how long a key is believed without asking the store again
 KEPT = 10_000  # keys remembered, right and wrong ones

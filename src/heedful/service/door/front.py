@@ -25,11 +25,11 @@ from heedful.access.permissions import Action, require
 from heedful.domain.ids import check_id
 from heedful.errors import HeedfulError, InvalidInput, TooLarge, TooSlow
 from heedful.logs import request_id
-from heedful.service import errors
-from heedful.service.auth import Door
-from heedful.service.limits import Buckets
-from heedful.service.metrics import Metrics
-from heedful.service.patience import Patience
+from heedful.service.door import errors
+from heedful.service.door.auth import Door
+from heedful.service.door.limits import Buckets
+from heedful.service.door.patience import Patience
+from heedful.service.state.metrics import Metrics
 
 log = logging.getLogger("heedful.access")
 

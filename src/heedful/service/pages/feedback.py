@@ -1,7 +1,7 @@
 """Feedback comes in, one piece or many at once, and each gets its own answer.
 
 This is the busiest address that there is. It is answered on the event loop, without FastAPI: what is small is
-read and checked there, what is large in a thread, and what is kept goes through `collector.py`.
+read and checked there, what is large in a thread, and what is kept goes through `intake/collector.py`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from heedful.domain.labeling import Assignment
 from heedful.errors import Busy, Conflict, HeedfulError, InvalidInput, NotAllowed, NotFound, TooLarge
 from heedful.feedback.metrics import declared
 from heedful.road import Heard, Parts
-from heedful.service import body, errors
-from heedful.service.collector import Collector, Seen
-from heedful.service.floor import Floor
-from heedful.service.front import Arrival, HotRoute, Reply
-from heedful.service.metrics import Metrics
-from heedful.service.routes import Route, Visiting, reply
-from heedful.service.sources import Sources
+from heedful.service.door import body, errors
+from heedful.service.door.floor import Floor
+from heedful.service.door.front import Arrival, HotRoute, Reply
+from heedful.service.intake.collector import Collector, Seen
+from heedful.service.pages.routes import Route, Visiting, reply
+from heedful.service.pages.sources import Sources
+from heedful.service.state.metrics import Metrics
 from heedful.wire import MOST_FEEDBACK, FeedbackIn, FeedbackOut, Kept, KeptMany
 
 STATUS = {"kept": 201, "duplicate": 200, "parked": 202}

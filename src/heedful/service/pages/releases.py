@@ -13,7 +13,7 @@ from heedful.domain.ids import AgentId, CycleId, PolicyId, ReleaseId, check_id
 from heedful.domain.models import Adapter, Cycle, Policy, Weights
 from heedful.domain.release import Release
 from heedful.errors import NotFound
-from heedful.service.routes import Route, Visit, Visiting, known, reply
+from heedful.service.pages.routes import Route, Visit, Visiting, known, reply
 from heedful.wire import CycleIn, PolicyIn, ReleaseIn, RollBackIn
 
 Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -13,7 +13,7 @@ from heedful.domain.models import RewardModel, Run
 from heedful.domain.preference import Dataset
 from heedful.errors import InvalidInput
 from heedful.road import on_duty
-from heedful.service.routes import Route, Visiting, known, reply
+from heedful.service.pages.routes import Route, Visiting, known, reply
 from heedful.store.codec import kind_of
 from heedful.store.protocol import Record, Ref
 

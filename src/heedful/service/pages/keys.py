@@ -8,8 +8,8 @@ from starlette.responses import Response
 
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import KeyId, PersonId, TenantId, check_id
-from heedful.service import keyring
-from heedful.service.routes import Route, Visiting, reply
+from heedful.service.door import keyring
+from heedful.service.pages.routes import Route, Visiting, reply
 from heedful.wire import KeyIn, KeyIssued, KeyOut, RotateIn
 
 

@@ -7,8 +7,8 @@ from starlette.responses import Response
 from heedful.access.permissions import Action
 from heedful.domain.guard import Decision
 from heedful.errors import InvalidInput
-from heedful.service.holds import Decided, Held
-from heedful.service.routes import Route, Visiting, reply
+from heedful.service.pages.routes import Route, Visiting, reply
+from heedful.service.state.holds import Decided, Held
 from heedful.wire import DecisionIn
 
 

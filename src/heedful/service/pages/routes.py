@@ -17,21 +17,22 @@ from heedful.access.permissions import Action, require
 from heedful.domain.ids import EpisodeId, TenantId, TurnId, check_id
 from heedful.errors import NotFound
 from heedful.road import Parts
-from heedful.service import body, openapi
-from heedful.service.auth import Door
-from heedful.service.fleet import Fleet
-from heedful.service.holds import Holds
+from heedful.service.door import body
+from heedful.service.door.auth import Door
+from heedful.service.intake.recorder import Recorder
 from heedful.service.loop import Loop
-from heedful.service.metrics import Metrics
-from heedful.service.recorder import Recorder
-from heedful.service.remembered import Remembered
-from heedful.service.tree import Tree
+from heedful.service.pages import openapi
+from heedful.service.state.fleet import Fleet
+from heedful.service.state.holds import Holds
+from heedful.service.state.metrics import Metrics
+from heedful.service.state.remembered import Remembered
+from heedful.service.state.tree import Tree
 from heedful.store.codec import kind_of
 from heedful.wire import ErrorBody
 
 if TYPE_CHECKING:  # their pages have routes, and would import this one first
-    from heedful.service.feedback import Ingest
-    from heedful.service.sources import Sources
+    from heedful.service.pages.feedback import Ingest
+    from heedful.service.pages.sources import Sources
 
 T = TypeVar("T")
 

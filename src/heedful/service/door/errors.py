@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from heedful.errors import Busy, Declined, HeedfulError, InvalidInput, NotFound, NotKnown, Unavailable
-from heedful.service.body import MANY, invalid
+from heedful.service.door.body import MANY, invalid
 from heedful.wire import ErrorOut
 
 log = logging.getLogger("heedful.service")

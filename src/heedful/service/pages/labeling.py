@@ -14,8 +14,8 @@ from heedful.domain.access import Scope
 from heedful.domain.ids import ItemId, PersonId, check_id
 from heedful.domain.labeling import Item, ItemState, Queue
 from heedful.errors import InvalidInput, NotAllowed
-from heedful.service.episodes import keep_once
-from heedful.service.routes import Route, Visit, Visiting, known, reply
+from heedful.service.pages.episodes import keep_once
+from heedful.service.pages.routes import Route, Visit, Visiting, known, reply
 from heedful.wire import GoldIn, LeaseIn, QueueIn, Work
 
 

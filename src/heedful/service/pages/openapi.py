@@ -1,6 +1,6 @@
 """What `/openapi.json` says: of every address what it takes, what it gives, and each error that it can give.
 
-FastAPI knows the routes that it calls. Those that are answered at the door (`front.py`), and those for whoever
+FastAPI knows the routes that it calls. Those that are answered at the door (`door/front.py`), and those for whoever
 runs the server, stand in tables here, and a test finds the one that is missing. An error that a route can give
 and does not name is as wrong as a field that is not there: clients are generated from this page.
 """

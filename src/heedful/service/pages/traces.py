@@ -21,8 +21,8 @@ from heedful.feedback.formats import genai, otlp
 from heedful.feedback.formats.found import Reading
 from heedful.feedback.formats.spans import Span
 from heedful.road import Parts
-from heedful.service.front import Arrival, HotRoute, Reply
-from heedful.service.imports import allowed
+from heedful.service.door.front import Arrival, HotRoute, Reply
+from heedful.service.pages.imports import allowed
 
 PATH = "/v1/traces"
 JSON, PROTOBUF = "application/json", "application/x-protobuf"

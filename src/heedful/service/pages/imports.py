@@ -24,8 +24,8 @@ from heedful.domain.feedback import Completion, Efficiency, Feedback, Flag, Rati
 from heedful.domain.ids import AgentId, EpisodeId, TenantId, TurnId
 from heedful.errors import HeedfulError, InvalidInput, NotAllowed
 from heedful.feedback.formats.found import MODEL, Found, Problem, Reading, in_time, kept_of, policy_id
-from heedful.service import body
-from heedful.service.routes import Route, Visiting, reply
+from heedful.service.door import body
+from heedful.service.pages.routes import Route, Visiting, reply
 from heedful.wire import (
     MOST_FEEDBACK,
     At,

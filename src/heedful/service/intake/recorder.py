@@ -23,7 +23,7 @@ from heedful.domain.episode import Episode, Turn
 from heedful.domain.ids import EpisodeId, TenantId, TurnId
 from heedful.errors import Busy, Corrupt, HeedfulError, Unavailable
 from heedful.road import Parts
-from heedful.service.metrics import Metrics
+from heedful.service.state.metrics import Metrics
 from heedful.settings import GatewaySettings
 from heedful.store import codec
 

@@ -23,9 +23,9 @@ from heedful.domain.ids import DeadLetterId, FeedbackId, TenantId, check_id
 from heedful.errors import HeedfulError, InvalidInput, Malformed
 from heedful.monitoring.silence import SPAN_SECONDS, SPANS, Silence, silence
 from heedful.road import Heard, Parts
-from heedful.service import body, errors
-from heedful.service.recorder import JOURNAL, Entry
-from heedful.service.routes import Route, Visit, Visiting, known, reply
+from heedful.service.door import body, errors
+from heedful.service.intake.recorder import JOURNAL, Entry
+from heedful.service.pages.routes import Route, Visit, Visiting, known, reply
 from heedful.store import codec
 from heedful.wire import FeedbackIn, Kept, ListOf, ReplayIn
 

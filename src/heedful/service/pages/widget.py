@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 PATH = "/widget.js"
-SCRIPT = importlib.resources.files("heedful.service").joinpath("widget.js").read_bytes()
+SCRIPT = importlib.resources.files("heedful.service.pages").joinpath("widget.js").read_bytes()
 HEADERS = {
     "etag": f'"{hashlib.sha256(SCRIPT).hexdigest()[:32]}"',
     "cache-control": "public, max-age=3600",

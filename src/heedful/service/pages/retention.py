@@ -9,7 +9,7 @@ from starlette.responses import Response
 from heedful import road
 from heedful.access.permissions import Action, require
 from heedful.domain.ids import TenantId
-from heedful.service.routes import Route, Visiting, reply
+from heedful.service.pages.routes import Route, Visiting, reply
 from heedful.wire import PurgedOut, PurgeIn
 
 
