@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from heedful.domain.ids import TenantId
 from heedful.monitoring.silence import LEAST_SECONDS, UNLIKELY, silence
-from heedful.service.pages.sources import Sources
+from heedful.service.state.sources import Sources
 
 BUSY = [1] * 360
 TENANT = TenantId("acme")

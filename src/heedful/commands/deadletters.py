@@ -14,7 +14,7 @@ from heedful.domain.feedback import DeadLetter
 from heedful.domain.ids import DeadLetterId, TenantId
 from heedful.errors import NotFound
 from heedful.road import Parts
-from heedful.service.pages.sources import replayed, said
+from heedful.service.intake.replaying import replayed, said
 from heedful.settings import Settings
 from heedful.wiring import read
 

@@ -21,6 +21,7 @@ from heedful.service.door.auth import Door
 from heedful.service.door.floor import Floor
 from heedful.service.door.front import Front
 from heedful.service.gateway import INSIDE, Gateway
+from heedful.service.intake.ingest import Ingest
 from heedful.service.intake.joiner import Joiner
 from heedful.service.intake.recorder import Recorder
 from heedful.service.loop import Loop
@@ -39,9 +40,11 @@ from heedful.service.pages import (
     traces,
     widget,
 )
-from heedful.service.pages.routes import Route, Service, add
+from heedful.service.pages.routes import Route, add
+from heedful.service.service import Service
 from heedful.service.state.fleet import Fleet
 from heedful.service.state.metrics import Metrics
+from heedful.service.state.sources import Sources, remembered
 from heedful.service.state.tree import Tree
 from heedful.settings import Settings
 
@@ -81,10 +84,10 @@ def build(
     settings = settings or Settings()
     # A house over other parts, as tests build one, has no directory of its own.
     floor = Floor(settings.data if settings.data.is_dir() else None, settings.server.disk_floor_mb << 20)
-    heard, metrics = sources.Sources(parts.clock.now), Metrics()
+    heard, metrics = Sources(parts.clock.now), Metrics()
     metrics.silences(heard.silences)
     recorder = Recorder(parts, settings.gateway, metrics)
-    ingest = feedback.Ingest(parts, metrics, heard, floor)
+    ingest = Ingest(parts, metrics, heard, floor)
     service = Service(
         parts,
         loop,
@@ -110,7 +113,7 @@ def build(
             stack.push_async_callback(asyncio.to_thread, gateway.noticing.stop)
             service.fleet.start()
             stack.callback(service.fleet.stop)
-            await asyncio.to_thread(sources.remembered, parts, heard)
+            await asyncio.to_thread(remembered, parts, heard)
             joiner.start()
             stack.callback(joiner.stop)
             yield

@@ -38,7 +38,7 @@ from heedful.service.gateway.repeats import Attempt, Repeats
 from heedful.service.gateway.spending import Spending
 from heedful.service.gateway.turns import First
 from heedful.service.gateway.voices import INSTRUCTED, AsChat, AsResponse, Memory, Said, Voice, said_of
-from heedful.service.pages.routes import Service
+from heedful.service.service import Service
 from heedful.service.state.fleet import View
 from heedful.settings import GatewaySettings
 from heedful.wire import ChatRequest, EmbeddingsRequest

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.routing import APIRoute
@@ -14,45 +14,16 @@ from starlette.responses import Response
 
 from heedful.access.caller import Caller
 from heedful.access.permissions import Action, require
-from heedful.domain.ids import EpisodeId, TenantId, TurnId, check_id
+from heedful.domain.ids import TenantId, check_id
 from heedful.errors import NotFound
 from heedful.road import Parts
 from heedful.service.door import body
-from heedful.service.door.auth import Door
-from heedful.service.intake.recorder import Recorder
-from heedful.service.loop import Loop
 from heedful.service.pages import openapi
-from heedful.service.state.fleet import Fleet
-from heedful.service.state.holds import Holds
-from heedful.service.state.metrics import Metrics
-from heedful.service.state.remembered import Remembered
-from heedful.service.state.tree import Tree
+from heedful.service.service import Service
 from heedful.store.codec import kind_of
 from heedful.wire import ErrorBody
 
-if TYPE_CHECKING:  # their pages have routes, and would import this one first
-    from heedful.service.pages.feedback import Ingest
-    from heedful.service.pages.sources import Sources
-
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Service:
-    """What the handlers work with."""
-
-    parts: Parts
-    loop: Loop
-    fleet: Fleet
-    door: Door
-    metrics: Metrics
-    tree: Tree
-    sources: Sources
-    ingest: Ingest
-    recorder: Recorder
-    holds: Holds = field(default_factory=Holds)
-    begun: Remembered[EpisodeId] = field(default_factory=Remembered)
-    seen: Remembered[TurnId] = field(default_factory=Remembered)
 
 
 @dataclass(frozen=True, slots=True)

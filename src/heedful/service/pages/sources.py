@@ -1,130 +1,20 @@
-"""Where feedback comes from and how much of it, as this server sees it, and what it could not make sense of.
-
-The counts are of this process since it started; how much there is on record is the store's to say.
-"""
+"""Where feedback comes from and how much of it, what waits for what it is about, and what could not be taken."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from threading import Lock
+from datetime import timedelta
 from typing import Annotated, Any
 
 from fastapi import Query
-from pydantic_core import from_json
 from starlette.responses import Response
 
 from heedful import road
 from heedful.access.permissions import Action
-from heedful.domain.feedback import DeadLetter, Feedback, Parked
-from heedful.domain.ids import DeadLetterId, FeedbackId, TenantId, check_id
-from heedful.errors import HeedfulError, InvalidInput, Malformed
-from heedful.monitoring.silence import SPAN_SECONDS, SPANS, Silence, silence
-from heedful.road import Heard, Parts
-from heedful.service.door import body, errors
-from heedful.service.intake.recorder import JOURNAL, Entry
+from heedful.domain.feedback import DeadLetter, Parked
+from heedful.domain.ids import DeadLetterId, check_id
+from heedful.service.intake.replaying import replayed, said
 from heedful.service.pages.routes import Route, Visit, Visiting, known, reply
-from heedful.store import codec
-from heedful.wire import FeedbackIn, Kept, ListOf, ReplayIn
-
-TOOK = frozenset({"kept", "duplicate", "parked"})
-
-
-@dataclass(slots=True)
-class Pulse:
-    """Pieces per span of time, for an hour up to the last that came."""
-
-    spans: deque[int] = field(default_factory=lambda: deque(maxlen=SPANS))
-    span: int = 0  # number of the last one
-    last: float | None = None  # seconds since 1970
-
-    def note(self, at: float, count: int) -> None:
-        span = int(at // SPAN_SECONDS)
-        if self.last is None:
-            self.span = span - 1
-        for _ in range(min(span - self.span, SPANS)):
-            self.spans.append(0)
-        self.span = max(span, self.span)
-        self.spans[-1] += count
-        self.last = at if self.last is None else max(at, self.last)
-
-    def since(self, now: float, seconds: float) -> int:
-        """Pieces in the last so many seconds, to the span."""
-        first = int((now - seconds) // SPAN_SECONDS) + 1
-        width = self.span - first + 1
-        return sum(list(self.spans)[-width:]) if width > 0 and self.spans else 0
-
-    def silence(self, now: float) -> Silence | None:
-        return None if self.last is None else silence(self.spans, max(0.0, now - self.last))
-
-
-@dataclass(slots=True)
-class Line:
-    """One source and form of one tenant."""
-
-    pulse: Pulse = field(default_factory=Pulse)
-    counts: Counter[str] = field(default_factory=Counter)
-
-
-class Sources:
-    def __init__(self, now: Callable[[], datetime]) -> None:
-        self._now = now
-        self._lines: dict[tuple[TenantId, str | None, str], Line] = {}
-        self._tenants: dict[TenantId, Pulse] = {}
-        self._lock = Lock()
-
-    def note(self, tenant: TenantId, source: str | None, form: str, status: str, count: int = 1) -> None:
-        """So many pieces of one kind came, now."""
-        at = self._now().timestamp()
-        with self._lock:
-            line = self._lines.get((tenant, source, form))
-            if line is None:
-                line = self._lines[tenant, source, form] = Line()
-            line.counts[status] += count
-            if status in TOOK:
-                line.pulse.note(at, count)
-                self._tenants.setdefault(tenant, Pulse()).note(at, count)
-
-    def remember(self, tenant: TenantId, times: Sequence[datetime]) -> None:
-        """What came before this server started, the oldest first: a restart must not hide a silence."""
-        with self._lock:
-            pulse = self._tenants.setdefault(tenant, Pulse())
-            for at in times:
-                if pulse.last is None or at.timestamp() >= pulse.last:
-                    pulse.note(at.timestamp(), 1)
-
-    def silences(self) -> dict[TenantId, Silence]:
-        """Of every tenant that ever had feedback here."""
-        now = self._now().timestamp()
-        with self._lock:
-            found = {tenant: pulse.silence(now) for tenant, pulse in self._tenants.items()}
-        return {tenant: one for tenant, one in found.items() if one is not None}
-
-    def lines(self, tenant: TenantId) -> Iterator[dict[str, Any]]:
-        now = self._now().timestamp()
-        with self._lock:
-            ours = [(key[1:], line) for key, line in self._lines.items() if key[0] == tenant]
-            for (source, form), line in sorted(ours, key=lambda one: (one[0][0] or "", one[0][1])):
-                last = line.pulse.last
-                yield {
-                    "source": source,
-                    "form": form,
-                    "last_minute": line.pulse.since(now, 60),
-                    "last_hour": line.pulse.since(now, 3600),
-                    "last_seen": None if last is None else datetime.fromtimestamp(last, UTC),
-                    **{status: line.counts[status] for status in (*sorted(TOOK), "error")},
-                }
-
-
-def remembered(parts: Parts, sources: Sources) -> None:
-    """What the store knows of when feedback came."""
-    for tenant in parts.views.feedback_tenants():
-        sources.remember(tenant, parts.views.feedback_pulse(tenant))
-
-
-# -- addresses -------------------------------------------------------------------------------------------
+from heedful.wire import ListOf, ReplayIn
 
 
 def get_sources(visit: Visiting) -> Response:
@@ -179,40 +69,6 @@ def delete_deadletter(visit: Visiting, id: str) -> Response:
     return reply(_plain(road.purge(visit.parts, visit.tenant, name, actor=visit.caller.actor)))
 
 
-def replayed(parts: Parts, tenant: TenantId, letter: DeadLetter, payload: str, *, actor: str) -> list[Heard]:
-    """As a person asks for it: what cannot even be read stays dead."""
-    try:
-        if letter.origin == JOURNAL:
-            entry = Entry.of_line(payload.encode())
-            begun = () if entry.episode is None else (entry.episode,)
-            road.replay_turns(parts, tenant, letter.id, entry.turns, begun, actor=actor)
-            return [Heard(id=FeedbackId(letter.id), kept=True)]
-        pieces = understood(parts, tenant, payload)
-    except HeedfulError as error:
-        return [Heard(id=FeedbackId(letter.id), kept=False, error=error)]
-    return road.replay(parts, tenant, letter.id, pieces, actor=actor)
-
-
-def understood(parts: Parts, tenant: TenantId, payload: str) -> list[Feedback]:
-    """A dead letter's feedback: as we had read it already, or as somebody sent it, one piece or a list."""
-    try:
-        sent = from_json(payload)
-    except ValueError as error:
-        raise Malformed(f"the payload is not JSON: {error}", field="payload") from error
-    pieces = sent if isinstance(sent, list) else [sent]
-    if not pieces:
-        raise InvalidInput("the payload is an empty list", field="payload")
-    return [_piece(parts, tenant, one) for one in pieces]
-
-
-def _piece(parts: Parts, tenant: TenantId, one: Any) -> Feedback:
-    if isinstance(one, dict) and one.get("tenant") == tenant and "received_at" in one:
-        kept: Feedback = codec.decode(Feedback, codec.canonical(one))
-        return kept
-    sent: FeedbackIn = body.checked(FeedbackIn, one)
-    return sent.to_domain(tenant=tenant, id=sent.id or parts.mint("feedback"), at=parts.clock.now())
-
-
 def _page(visit: Visit, kind: Any, limit: int, after: int) -> dict[str, Any]:
     found = visit.parts.store.changes(kind, visit.tenant, after=after, limit=limit)
     return {
@@ -224,12 +80,6 @@ def _page(visit: Visit, kind: Any, limit: int, after: int) -> dict[str, Any]:
 def _plain(letter: DeadLetter) -> dict[str, Any]:
     names = ("id", "origin", "reason", "first_seen", "last_seen", "attempts")
     return {name: getattr(letter, name) for name in names}
-
-
-def said(heard: Heard) -> Kept:
-    """What became of one piece, as the wire says it."""
-    error = None if heard.error is None else errors.describe(heard.error)
-    return Kept(id=heard.id, status="error" if error else heard.standing, error=error)
 
 
 ROUTES = (
