@@ -103,8 +103,12 @@ def test_a_judge_without_a_network_goes_from_a_file_to_a_report_card(
     assert "looks_at" in told
     with pytest.raises(SystemExit) as ended:
         main(["eval", "reward", "--model", done["reward"], "--data", rows, "--json"])
-    assert json.loads(capsys.readouterr().out)["quality"]["accuracy"] == 1.0
-    assert ended.value.code in (0, 1)  # on an empty answer probes may miss their bounds
+    card = json.loads(capsys.readouterr().out)
+    assert card["quality"]["accuracy"] == 1.0
+    assert ended.value.code == (0 if card["passed"] else 1)
+    assert all(
+        name.startswith("probes.") for name in card["failed"]
+    )  # the pairs themselves it judges well enough
 
 
 @pytest.mark.parametrize("method", ["grpo", "ppo"])

@@ -248,6 +248,33 @@ def test_rankings_teach_as_pairs_of_neighbours(tmp_path: Path) -> None:
     assert gap(load(done["reward"])) > 1.0
 
 
+def test_a_ranking_counts_as_much_as_it_weighs(tmp_path: Path) -> None:
+    """The same answers ranked both ways: the heavier ranking decides."""
+    right = [{"prompt": row["prompt"], "ranking": [row["chosen"], row["rejected"]]} for row in pairs(60)]
+    wrong = [{"prompt": row["prompt"], "ranking": row["ranking"][::-1], "weight": 0.2} for row in right]
+    write_records(tmp_path / "ranked.jsonl", [*right, *wrong])
+    done = fit.run({"rankings": str(tmp_path / "ranked.jsonl"), "held_out": 0.0}, tmp_path, silent)
+    assert gap(load(done["reward"])) > 0.5
+
+
+def test_a_flag_may_be_a_share(tmp_path: Path) -> None:
+    """Nobody is sure of these answers: a third of the raters flagged each."""
+    rows = [{"prompt": row["prompt"], "answer": row["chosen"], "violation": 1 / 3} for row in pairs(200)]
+    write_records(tmp_path / "flags.jsonl", rows)
+    done = fit.run({"safety": str(tmp_path / "flags.jsonl"), "held_out": 0.0}, tmp_path, silent)
+    told = load(done["reward"]).score(
+        [asked(str(row["prompt"])) for row in rows], [str(row["answer"]) for row in rows]
+    )
+    assert told["violation"].mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_half_a_surrogate_pair_in_a_row_is_read_and_saved(tmp_path: Path) -> None:
+    lines = [json.dumps(row | {"chosen": row["chosen"] + " \ud83d\ud83d"}) for row in pairs(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    done = fit.run({"preferences": str(tmp_path / "rows.jsonl"), "held_out": 0.0}, tmp_path, silent)
+    assert any("\ud83d" in one for one in load(done["reward"]).reader.ngrams)
+
+
 def test_balance_by_hand() -> None:
     longer = [{"chosen": "long", "rejected": "s", "weight": 1.0}] * 8
     shorter = [{"chosen": "s", "rejected": "long", "weight": 1.0}] * 2

@@ -12,7 +12,7 @@ from heedful.lm.layout import Tree
 from heedful.lm.load import load
 from heedful.training.credit import credits
 from heedful.training.critic import Critic, explained
-from heedful.training.experience import Experience, Judged, RolloutSettings
+from heedful.training.experience import Experience, Judged, RolloutSettings, _silent
 from heedful.training.leash import Leash
 from heedful.training.losses import leave_one_out_advantages
 from heedful.training.returns import advantages, token_rewards, value_loss, whitened
@@ -141,6 +141,16 @@ def test_a_group_that_is_all_unsafe_is_blamed_when_violations_have_a_price_of_th
     priced = credits(experienced(1.0), settings(), "others")
     assert priced[0].tolist() == [-6.0, 0.5, 0.5, 6.0, 0.5, 0.5]
     assert priced[1].tolist() == [-0.0, -0.5, -0.5, 0.0, -0.5, -0.5]
+
+
+def test_a_group_is_silent_by_its_own_answers() -> None:
+    """The first: both known ones are alike, whatever others got. The second differs, the third knows nothing."""
+    total = np.array([5.0, 5.0, 9.0, 1.0, 2.0, 3.0, 7.0, 8.0, 9.0])
+    known = np.array([True, True, False, True, True, True, False, False, False])
+    judged = Judged(total, total, total, None, total, known)
+    assert _silent(judged, 3) == pytest.approx(2 / 3)
+    action = np.array([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0])
+    assert _silent(Judged(total, total, total, action, total, known), 3) == pytest.approx(1 / 3)
 
 
 # -- the critic ----------------------------------------------------------------------------------------------

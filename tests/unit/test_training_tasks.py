@@ -15,7 +15,7 @@ from heedful.lm.decode import Sampler
 from heedful.lm.load import load
 from heedful.lm.records import read_records, write_records
 from heedful.rewards.sandbox import trouble
-from heedful.training import grpo, ppo, sft
+from heedful.training import grpo, online, ppo, sft
 
 SHAPE = {"width": 32, "layers": 2, "heads": 2, "positions": 48, "vocabulary": 320}
 QUESTIONS = ("where is it", "it broke", "i want my money", "stop it")
@@ -243,6 +243,24 @@ def test_poisoned_rewards_end_the_run_and_move_nothing(
     assert (Path(out["model"]) / "model.safetensors").read_bytes() == before
     steps = read_records(Path(out["steps"]))
     assert [step["unsafe"] for step in steps] == ["a credit is beyond what credits can be"] * 4
+
+
+def test_a_critic_does_not_learn_from_what_the_policy_may_not(
+    first: Path, rewards: str, tmp_path: Path
+) -> None:
+    settings = ppo.PpoSpec.model_validate(
+        spec(first, f"{rewards}:likes", safety={"credit": 1e-3, "patience": 4})
+    )
+    made: list[ppo.ActorCritic] = []
+
+    def learner(policy: Any) -> ppo.ActorCritic:
+        made.append(ppo.ActorCritic(policy, settings))
+        return made[0]
+
+    assert online.run(settings, learner, tmp_path, silent)["stopped"] == "unsafe"
+    critic = made[0].modules["critic"]
+    assert all(not weight.any() for weight in critic.get_submodule("head").parameters())
+    assert made[0].steppers["critic"].taken == 0
 
 
 def test_without_a_difference_nothing_moves(first: Path, rewards: str, tmp_path: Path) -> None:

@@ -84,7 +84,12 @@ def decided(pairs: Rows) -> Rows:
 def implied(rankings: Rows) -> Rows:
     """What rankings say of answers in neighbouring places, as pairs."""
     return [
-        {"prompt": ranking["prompt"], "chosen": better, "rejected": worse}
+        {
+            "prompt": ranking["prompt"],
+            "chosen": better,
+            "rejected": worse,
+            "weight": ranking.get("weight", 1.0),
+        }
         for ranking in rankings
         for ahead, behind in pairwise(ranking["ranking"])
         for better in ahead

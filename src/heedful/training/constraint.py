@@ -68,7 +68,7 @@ class Price:
         mean = sum(costs) / len(costs)
         # A share of nought in n answers is not known to be nought: one more that was bad is assumed.
         at_least = (sum(costs) + 1) / (len(costs) + 1)
-        return mean + SURE * math.sqrt(at_least * (1 - min(at_least, 1.0)) / len(costs))
+        return mean + SURE * math.sqrt(at_least * (1 - at_least) / len(costs))
 
     def saw(self, violations: Sequence[float]) -> None:
         """How probable a violation is in each answer of a batch."""

@@ -216,7 +216,7 @@ def gather(
     tokens = np.array([len(sample.token_ids) for sample in flat], dtype=np.float64)
     figures = Figures(
         iteration=iteration,
-        reward=float(judged.total_a[known].mean()),
+        reward=judged.mean,
         quality=float(scores["quality"][known].mean()),
         violation=float(judged.violation_a.mean()),
         price=settings.penalty if price is None else price,
@@ -263,13 +263,14 @@ def _silent(judged: Judged, prompts: int) -> float:
     told = (
         [judged.total_a] if judged.action_a is None else [judged.total_a - judged.action_a, judged.action_a]
     )
-    spread_tp = [
-        np.nan_to_num(
-            np.ptp(np.where(judged.known_a, values, values[judged.known_a][0]).reshape(prompts, -1), axis=1)
+    silent_p = np.ones(prompts, dtype=bool)
+    known_pg = judged.known_a.reshape(prompts, -1)
+    for values in told:
+        highest_p, lowest_p = (
+            np.where(known_pg, sign * values.reshape(prompts, -1), -np.inf).max(1) * sign for sign in (1, -1)
         )
-        for values in told
-    ]
-    return float(np.mean(np.max(spread_tp, axis=0) < EVEN))
+        silent_p &= ~known_pg.any(1) | (highest_p - lowest_p < EVEN)
+    return float(silent_p.mean())
 
 
 def _scores(

@@ -112,4 +112,4 @@ class Relative:
             loss = clipped_policy_loss(logps, old, credit_m, clip=settings.clip)
             ((loss + settings.kl * kl_k3(logps, reference)) / answers).backward()
         self.updater.saw(drift)
-        return self.updater.update(max(float(credit[one].abs().max()) for one in groups))
+        return self.updater.update(float(torch.cat([credit[one] for one in groups]).abs().max()))

@@ -186,6 +186,10 @@ class ActorCritic:
             missed += float(error.detach())
             error.backward()
         self._told["value_loss"] = missed
-        self._critics_stepper.check(float(self._critics_stepper.update()))
         self.updater.saw(drift)
-        return self.updater.update(max(float(lesson.credit[one].abs().max()) for one in prompts))
+        verdict = self.updater.update(float(torch.cat([lesson.credit[one] for one in prompts]).abs().max()))
+        if verdict.unsafe is None:
+            self._critics_stepper.check(float(self._critics_stepper.update()))
+        else:  # what the policy may not learn from, its critic may not either
+            self._critics_stepper.forget()
+        return verdict

@@ -92,7 +92,6 @@ class SafeUpdater:
         self._reward: float | None = None  # mean of the last iteration that was not odd
         self._odd = False  # whether this one is
         self._square = 0.0  # of the displacement since the iteration began, before its factor
-        self.foretold = 0.0  # change of the share of violations by this iteration's steps
         self.in_a_row = 0
         self.left_out: Counter[Unsafe] = Counter()
 
@@ -128,7 +127,7 @@ class SafeUpdater:
         self._reward = known if self._odd or reward is None else reward
         self._start = [weight.detach().clone() for weight in self._stepper.weights]
         self._violation = None if violation is None else list(violation)
-        self._square, self.foretold = 0.0, 0.0
+        self._square = 0.0
 
     def saw(self, drift: float) -> None:
         """How far answers really were from where the iteration began, before the step that comes now."""
@@ -147,7 +146,6 @@ class SafeUpdater:
         self._stepper.update()
         self._lengths.append(verdict.length)
         self._square = square
-        self.foretold += verdict.violation
         self.in_a_row = 0
         return verdict
 

@@ -122,7 +122,7 @@ def _flagged(reader: Reader, flags: Rows, settings: SparseSpec, told: _Told) -> 
         sparse.hstack([features_af, constant_af], format="csr"),
         np.array([place_of[key, flag["answer"]] for key, flag in zip(keys, flags, strict=True)]),
         None,
-        np.array([float(bool(flag["violation"])) for flag in flags]),
+        np.array([float(flag["violation"]) for flag in flags]),
         np.zeros(len(flags)),
         np.array([float(flag.get("weight", 1.0)) for flag in flags]),
     )

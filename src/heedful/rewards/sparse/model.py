@@ -87,7 +87,7 @@ class SparseModel:
             {name: np.ascontiguousarray(values) for name, values in numbers.items()}, directory / NUMBERS
         )
         words = {"ngrams": reader.ngrams, "known": sorted(reader.known), "surface": NAMES}
-        (directory / WORDS).write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
+        (directory / WORDS).write_text(json.dumps(words), encoding="utf-8")
         card = {
             "kind": KIND,
             "objectives": self.objectives,
