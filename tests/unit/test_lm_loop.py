@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from heedful.errors import InvalidInput, TrainingFailed
+from heedful.lm import state
 from heedful.lm.layout import micro_batches
 from heedful.lm.load import load, save
 from heedful.lm.loop import Course, Lesson, LoopSettings, learn
@@ -115,10 +116,31 @@ def test_a_run_that_is_cut_off_ends_as_if_it_had_not_been(
     assert in_a_process(task, asked, tmp_path / "whole", None, how) == 0
     begun, chance, cuts = time.monotonic(), random.Random(how), 0
     # A machine that is busy gets further each time.
-    while in_a_process(task, asked, tmp_path / "cut", chance.uniform(0.05, 0.5) * 1.05**cuts, how) != 0:
+    while code := in_a_process(task, asked, tmp_path / "cut", chance.uniform(0.05, 0.5) * 1.05**cuts, how):
+        assert code in (-how, 128 + how)
         cuts += 1
         assert time.monotonic() - begun < 120
     assert cuts >= 1
+    for name in (weights, "metrics.jsonl"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
+
+
+def test_a_run_that_is_cut_off_while_its_states_are_removed_begins_anew(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, weights = spec(place, "sft", steps=4), TASKS["sft"][2]
+    carried_out("sft", asked, tmp_path / "whole")
+
+    def cut_off(path: Path, **_: Any) -> None:
+        for file in sorted(Path(path).rglob("*.json")):
+            file.unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(state.shutil, "rmtree", cut_off)
+        carried_out("sft", asked, tmp_path / "cut")
+    carried_out("sft", asked, tmp_path / "cut")
+    assert sorted(one.name for one in (tmp_path / "cut").iterdir()) == ["metrics.jsonl", "model"]
     for name in (weights, "metrics.jsonl"):
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "cut" / name).read_bytes()
 

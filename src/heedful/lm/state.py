@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,8 +92,12 @@ def resume(root: Path, modules: Mapping[str, nn.Module], stepper: Memory, key: s
 
 
 def discard(work: Path) -> None:
-    """The run is over: its result is what remains."""
-    shutil.rmtree(work / FOLDER, ignore_errors=True)
+    """The run is over: its result is what remains. They leave together, so that none is ever found in part."""
+    leaving = work / f"{FOLDER}.leaving"
+    shutil.rmtree(leaving, ignore_errors=True)
+    with suppress(FileNotFoundError):
+        (work / FOLDER).rename(leaving)
+    shutil.rmtree(leaving, ignore_errors=True)
 
 
 def _named(modules: Mapping[str, nn.Module]) -> dict[str, nn.Parameter]:
