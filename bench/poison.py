@@ -35,7 +35,7 @@ from heedful.lm.records import read_records, write_records
 from heedful.rewards import fit
 from heedful.simulation.demonstrations import demonstrate
 from heedful.simulation.tickets import draw_tickets
-from heedful.training import grpo, online, ppo, sft
+from heedful.training import grpo, ppo, practice, sft
 from heedful.training.experience import Experience
 from heedful.training.safety import Verdict
 from learning import evaluated, judged, row, silent
@@ -129,7 +129,7 @@ def practised(way: str, order: Record, work: Path, poison: str | None) -> tuple[
         made.append(Poisoned(inner, policy, poison))
         return made[0]
 
-    return online.run(spec, learner, work, silent), made[0]
+    return practice.run(spec, learner, work, silent), made[0]
 
 
 def one_way(way: str, order: Record, work: Path) -> Record:

@@ -17,7 +17,6 @@ import pytest
 import torch
 
 from heedful.errors import InvalidInput, TrainingFailed
-from heedful.lm import state
 from heedful.lm.layout import micro_batches
 from heedful.lm.load import load, save
 from heedful.lm.loop import Course, Lesson, LoopSettings, learn
@@ -136,9 +135,10 @@ def test_a_run_that_is_cut_off_while_its_states_are_removed_begins_anew(
             file.unlink()
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(state.shutil, "rmtree", cut_off)
-        carried_out("sft", asked, tmp_path / "cut")
+    with monkeypatch.context() as patched:
+        patched.setattr("heedful.lm.state.shutil.rmtree", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            carried_out("sft", asked, tmp_path / "cut")
     carried_out("sft", asked, tmp_path / "cut")
     assert sorted(one.name for one in (tmp_path / "cut").iterdir()) == ["metrics.jsonl", "model"]
     for name in (weights, "metrics.jsonl"):

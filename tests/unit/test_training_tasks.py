@@ -15,7 +15,7 @@ from heedful.lm.decode import Sampler
 from heedful.lm.load import load
 from heedful.lm.records import read_records, write_records
 from heedful.rewards.sandbox import trouble
-from heedful.training import grpo, online, ppo, sft
+from heedful.training import grpo, ppo, practice, sft
 
 SHAPE = {"width": 32, "layers": 2, "heads": 2, "positions": 48, "vocabulary": 320}
 QUESTIONS = ("where is it", "it broke", "i want my money", "stop it")
@@ -257,7 +257,7 @@ def test_a_critic_does_not_learn_from_what_the_policy_may_not(
         made.append(ppo.ActorCritic(policy, settings))
         return made[0]
 
-    assert online.run(settings, learner, tmp_path, silent)["stopped"] == "unsafe"
+    assert practice.run(settings, learner, tmp_path, silent)["stopped"] == "unsafe"
     critic = made[0].modules["critic"]
     assert all(not weight.any() for weight in critic.get_submodule("head").parameters())
     assert made[0].steppers["critic"].taken == 0
@@ -408,3 +408,76 @@ def test_a_run_of_other_settings_is_not_gone_on_with(
         way.run(order, tmp_path, until)
     with pytest.raises(InvalidInput, match="other settings or other data"):
         way.run(order | {"rate": 1e-3}, tmp_path, silent)
+
+
+# -- people who look, and breadth ------------------------------------------------------------------------------
+
+PEOPLE = '''
+import json
+
+class Crowd:
+    """Likes an answer with "no" better, and writes down what it was asked."""
+    def __init__(self, file): self.file = file
+    def compare(self, prompts, first, second, *, once):
+        with open(self.file, "a") as file:
+            file.write(json.dumps({"once": once, "prompts": prompts, "first": first, "second": second}) + "\\n")
+        return [0.5 if ("no" in a) == ("no" in b) else float("no" in a) for a, b in zip(first, second)]
+
+class Nobody:
+    def compare(self, prompts, first, second, *, once): return [None] * len(prompts)
+
+def crowd(file): return Crowd(file)
+def nobody(asked): return Nobody()
+'''
+
+
+@pytest.fixture
+def people(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "people_of_this_test.py").write_text(PEOPLE, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    return "people_of_this_test"
+
+
+def test_people_who_dislike_what_the_reward_likes_keep_the_start(
+    first: Path, rewards: str, people: str, tmp_path: Path
+) -> None:
+    audit = {"auditor": f"{people}:crowd", "asked": str(tmp_path / "asked.jsonl"), "every": 1, "pairs": 40}
+    order = spec(first, f"{rewards}:likes", audit=audit, iterations=8)
+    out = grpo.run(order, tmp_path / "run", silent)
+    assert (out["stopped"], out["iterations"]) == ("audit", 0)
+    start, kept = (load(place).model.state_dict() for place in (first / "model", out["model"]))
+    assert all(kept[name].equal(start[name]) for name in start)
+    asked, looks = read_records(tmp_path / "asked.jsonl"), read_records(Path(out["audits"]))
+    assert out["asked"] == 40 * len(asked) == sum(look["asked"] for look in looks)
+    assert len({one["once"] for one in asked}) == len(asked)
+
+
+def test_people_who_like_it_too_let_it_run_and_change_nothing_on_its_way(
+    first: Path, rewards: str, people: str, tmp_path: Path
+) -> None:
+    audit = {"auditor": f"{people}:crowd", "asked": str(tmp_path / "asked.jsonl"), "every": 2, "pairs": 40}
+    order = spec(first, f"{rewards}:likes", reward_model="no", brake=None)
+    out = grpo.run(order | {"audit": audit}, tmp_path / "watched", silent)
+    alone = grpo.run(order | {"keep_every": 1}, tmp_path / "alone", silent)
+    assert out["iterations"] in {look["iteration"] for look in read_records(Path(out["audits"]))}
+    assert share(out["model"], "no") > 0.9
+    assert Path(out["curve"]).read_bytes() == Path(alone["curve"]).read_bytes()
+    kept = tmp_path / "alone" / "checkpoints" / f"{out['iterations']:06d}" / "model.safetensors"
+    assert kept.read_bytes() == (Path(out["model"]) / "model.safetensors").read_bytes()
+
+
+def test_where_nobody_answers_the_run_s_own_brake_holds(
+    first: Path, rewards: str, people: str, tmp_path: Path
+) -> None:
+    audit = {"auditor": f"{people}:nobody", "every": 1, "pairs": 8}
+    order = spec(first, f"{rewards}:likes", iterations=12, kl=0.0, brake=0.3)
+    out = grpo.run(order | {"audit": audit}, tmp_path / "nobody", silent)
+    alone = grpo.run(order, tmp_path / "alone", silent)
+    assert (out["stopped"], alone["stopped"]) == ("brake", "brake")
+    # until the first look nobody knows that nobody will answer
+    assert out["iterations"] <= max(1, alone["iterations"])
+
+
+def test_an_auditor_that_is_not_there_is_refused_by_name(first: Path, rewards: str, tmp_path: Path) -> None:
+    with pytest.raises(Misconfigured, match="no auditor at 'nowhere:nobody'"):
+        grpo.run(spec(first, f"{rewards}:likes", audit={"auditor": "nowhere:nobody"}), tmp_path, silent)

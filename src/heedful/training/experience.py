@@ -22,6 +22,7 @@ from heedful.lm.layout import Packed, Tree, micro_batches, pack
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Precision, autocast
+from heedful.training.breadth import breadth
 from heedful.training.losses import kl_k3
 
 Floats = NDArray[np.float64]
@@ -136,6 +137,7 @@ class Experience:
     reference: list[Tensor]
     judged: Judged
     price: float | None  # of a violation, where it is found while training
+    leash: float = 1.0  # times the price of distance
 
     @property
     def answers(self) -> int:
@@ -170,6 +172,10 @@ class Figures:
     silent_groups: float  # share of prompts whose answers all got the same reward
     unscored: float  # share of answers about which the reward had nothing to say; not in the means above
     reward_length_correlation: float
+    entropy: float  # nats per token
+    distinct: float  # different pairs of neighbouring tokens, of all that there are
+    alike: float  # share of the prompts whose first answer is another prompt's as well
+    leash: float  # times the price of distance
     told: dict[str, float]  # means of what else the reward said, by name
 
     def row(self) -> dict[str, Any]:
@@ -194,9 +200,10 @@ def gather(
     answers: list[list[Sample]],
     settings: RolloutSettings,
     price: float | None = None,
+    leash: float = 1.0,
 ) -> tuple[Experience, Figures]:
     """What there is to learn from these answers to these rows; `price` is a violation's where it is found while
-    training."""
+    training, `leash` makes distance dearer."""
     flat = [sample for group in answers for sample in group]
     scores = _scores(reward, [row for row, group in zip(rows, answers, strict=True) for _ in group], flat)
     judged = _judged(scores, flat, settings, iteration)
@@ -211,7 +218,7 @@ def gather(
         for group in answers
     ]
     old, reference_logps = _likelihoods(policy, reference, trees, flat, settings)
-    experience = Experience(trees, calls, old, reference_logps, judged, price)
+    experience = Experience(trees, calls, old, reference_logps, judged, price, leash)
     known = judged.known_a
     tokens = np.array([len(sample.token_ids) for sample in flat], dtype=np.float64)
     figures = Figures(
@@ -226,6 +233,8 @@ def gather(
         silent_groups=_silent(judged, len(trees)),
         unscored=float(1 - known.mean()),
         reward_length_correlation=_correlation(judged.total_a[known], tokens[known]),
+        **asdict(breadth(answers)),
+        leash=leash,
         told={
             name: float(np.nanmean(values))
             for name, values in scores.items()

@@ -20,7 +20,7 @@ from heedful.errors import TrainingFailed
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Stepper, autocast
-from heedful.training import online
+from heedful.training import practice
 from heedful.training.credit import Baseline, credits
 from heedful.training.experience import Experience
 from heedful.training.losses import clipped_policy_loss, kl_k3
@@ -44,7 +44,7 @@ class GrpoSpec(OnlineSettings):
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Train and save; returns {"model", "curve", "answers", "steps", "iterations", "stopped", "kl", ...}."""
     settings = GrpoSpec.model_validate(spec)
-    return online.run(settings, lambda policy: Relative(policy, settings), work, track)
+    return practice.run(settings, lambda policy: Relative(policy, settings), work, track)
 
 
 class Relative:
@@ -110,6 +110,6 @@ class Relative:
                 )
             drift += float(kl_k3(old, logps.detach())) / answers
             loss = clipped_policy_loss(logps, old, credit_m, clip=settings.clip)
-            ((loss + settings.kl * kl_k3(logps, reference)) / answers).backward()
+            ((loss + settings.kl * experience.leash * kl_k3(logps, reference)) / answers).backward()
         self.updater.saw(drift)
         return self.updater.update(float(torch.cat([credit[one] for one in groups]).abs().max()))

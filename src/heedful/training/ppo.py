@@ -21,7 +21,7 @@ from heedful.errors import TrainingFailed
 from heedful.lm.load import Loaded, load
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Stepper, autocast
-from heedful.training import online
+from heedful.training import practice
 from heedful.training.critic import Critic, explained
 from heedful.training.experience import Experience
 from heedful.training.grpo import UNEQUAL
@@ -66,7 +66,7 @@ class PpoSpec(OnlineSettings):
 def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     """Train and save; returns {"model", "curve", "answers", "steps", "iterations", "stopped", "kl", ...}."""
     settings = PpoSpec.model_validate(spec)
-    return online.run(settings, lambda policy: ActorCritic(policy, settings), work, track)
+    return practice.run(settings, lambda policy: ActorCritic(policy, settings), work, track)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +149,12 @@ class ActorCritic:
         rest_a = (total_a - action_a).clamp(-settings.most, settings.most)
         call_a = settings.call_weight * action_a.clamp(-settings.most, settings.most)
         rewards_m = token_rewards(
-            rest_a, call_a, torch.cat(experience.calls), distance_m, lengths, self._leash.price
+            rest_a,
+            call_a,
+            torch.cat(experience.calls),
+            distance_m,
+            lengths,
+            self._leash.price * experience.leash,
         )
         credit_m = advantages(rewards_m, values_m, lengths, discount=settings.discount, trace=settings.trace)
         returns_m = credit_m + values_m
