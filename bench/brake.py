@@ -1,13 +1,14 @@
 """Does the brake stop where people would still agree?
 
-A first policy and a judge are made from imperfect people, as in `policy_sim.py`. Then the policy practises, hot: with a
-high rate and a loose leash, for the judge alone, so that it finds what the judge does not see. The twin runs on to the
-end without any brake and leaves its weights every few iterations. The braked run, of the same seed, is looked at by
-simulated people (`audit`: 64 pairs every 3 iterations, wrong as often as raters are) and has a budget of distance;
-`blind` has such a budget alone, of 2 nats. All are measured on the same held-out tickets against the first policy's
-answers: `best` is the twin's best state, `fall` what the twin loses from there to its end, `regret` how much worse than
-the best the braked run is. Nobody but the measuring reads the truth. A second round goes on from the braked policy:
-fresh choices, a judge fitted afresh, practice with audits.
+A first policy and a judge are made from imperfect people, as in `policy_sim.py`, but the judge learns from few of them
+and reads answers at their end alone. Then the policy practises, hot: with a high rate and no leash, for the judge
+alone, so that it finds what the judge does not see. The twin runs on to the end without any brake and leaves its
+weights every few iterations. The braked run, of the same seed, is looked at by simulated people (`audit`: 64 pairs
+every 3 iterations, wrong as often as raters are) and has a budget of distance; `blind` has such a budget alone, of 2
+nats. All are measured on the same held-out tickets against the first policy's answers: `best` is the twin's best state,
+`fall` what the twin loses from there to its end, `regret` how much worse than the best the braked run is. Nobody but
+the measuring reads the truth. A second round goes on from the braked policy: fresh choices, a judge fitted afresh,
+practice with audits.
 """
 
 from __future__ import annotations
@@ -25,21 +26,17 @@ import numpy as np
 import torch
 
 from heedful.lm.records import read_records
-from heedful.training import grpo, ppo
 from learning import measured, sampled, silent
-from policy_sim import FIT, WORLD, Start, asked, begun, judge, wins
+from policy_sim import FIT, WAYS, WORLD, Start, asked, begun, judge, wins
 
 Record = dict[str, Any]
 EVERY = 3
-HOT: dict[str, Record] = {
-    "grpo": {"rate": 1e-3, "kl": 0.02},
-    "ppo": {"rate": 1e-3, "kl": 0.01},
-}
-WAYS = {"grpo": grpo.run, "ppo": ppo.run}
+WEAK: Record = {"pairs": 400, "flags": 400, "corrections": 0}  # what the first judge learns from
+HOT: dict[str, Record] = {way: {"rate": 1e-3, "kl": 0.0} for way in WAYS}
 
 
 def one_seed(seed: int, args: argparse.Namespace, work: Path) -> list[Record]:
-    start = begun(seed, WORLD, work, args)
+    start = begun(seed, WORLD | WEAK, work, args)
     return [one_way(start, way, args) for way in args.algorithm]
 
 
@@ -96,7 +93,7 @@ def one_way(start: Start, way: str, args: argparse.Namespace) -> Record:
     if args.again:
         chance = Random(f"again {way} {start.seed}")
         more, flagged = asked(
-            braked["model"],
+            [braked["model"], start.first],
             start.raters,
             chance,
             tickets=WORLD["again"],
@@ -108,7 +105,7 @@ def one_way(start: Start, way: str, args: argparse.Namespace) -> Record:
             start.said + more,
             start.flags + flagged,
             place / "again-judge",
-            {"seed": start.seed} | FIT,
+            {"seed": start.seed} | FIT | json.loads(args.fit),
         )
         next_order = order | {
             "model": braked["model"],
@@ -130,13 +127,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--algorithm", nargs="+", choices=tuple(WAYS), default=["grpo"])
-    parser.add_argument("--iterations", type=int, default=24)
+    parser.add_argument("--iterations", type=int, default=18)
     parser.add_argument("--pairs", type=int, default=64, help="of an audit")
     parser.add_argument("--held-out", type=int, default=2000)
     parser.add_argument("--quick", action="store_true", help="the first seed, without a second round")
     parser.add_argument("--keep", type=Path, help="keep the files here instead of in a temporary folder")
-    for name in ("sft", "fit", "order"):
-        parser.add_argument(f"--{name}", default="{}", help="JSON put over this stage's order")
+    for name, order in (("sft", {}), ("fit", {"end_only": True}), ("order", {})):
+        parser.add_argument(f"--{name}", default=json.dumps(order), help="JSON put over this stage's order")
     args = parser.parse_args()
     args.again = not args.quick
     torch.set_num_threads(1)

@@ -9,9 +9,9 @@ step.
 action is right (`shop_checks.py`). `seconds` is what one way took from the first demonstration to the second policy,
 in one process with one thread, without the measuring; `gflops` what the same thread reaches in a float32 product.
 
-A world of another kind: `--world FILE`, JSON of {"adversarial": raters of 40 who say the opposite, "error": [lowest,
-highest chance of a rater's slip], "mood": [..], "left_bias": [..], "demonstrations", "pairs", "flags", "corrections",
-"again": tickets of the second round}.
+A world of another kind: `--world FILE`, JSON of {"charmed": whether raters like violations, "adversarial": raters of 40
+who say the opposite, "error": [lowest, highest chance of a rater's slip], "mood": [..], "left_bias": [..],
+"demonstrations", "pairs", "flags", "corrections", "again": tickets of the second round}.
 """
 
 from __future__ import annotations
@@ -34,13 +34,14 @@ from heedful.lm.records import write_records
 from heedful.rewards import fit
 from heedful.simulation import gold
 from heedful.simulation.demonstrations import demonstrate
-from heedful.simulation.people import Rater, draw_experts
+from heedful.simulation.people import CharmedRater, Rater, draw_experts
 from heedful.simulation.tickets import Ticket, draw_tickets
 from heedful.training import grpo, ppo, sft
 from learning import different, measured, row, sampled, silent
 
 Record = dict[str, Any]
 WORLD: Record = {
+    "charmed": False,
     "adversarial": 4,
     "error": [0.04, 0.16],
     "mood": [0.05, 0.25],
@@ -82,7 +83,7 @@ class Clock:
 def crowd(random: Random, world: Record) -> list[Rater]:
     against = set(random.sample(range(RATERS), world["adversarial"]))
     return [
-        Rater(
+        (CharmedRater if world["charmed"] else Rater)(
             name=f"rater-{number:02d}",
             **{name: random.uniform(*world[name]) for name in ("error", "mood", "left_bias")},
             adversarial=number in against,
@@ -92,18 +93,26 @@ def crowd(random: Random, world: Record) -> list[Rater]:
 
 
 def asked(
-    model: str, raters: Sequence[Rater], random: Random, *, tickets: int, flags: int, corrections: int
+    models: Sequence[str],
+    raters: Sequence[Rater],
+    random: Random,
+    *,
+    tickets: int,
+    flags: int,
+    corrections: int,
 ) -> tuple[list[Record], list[Record]]:
-    """What people say about this policy's answers: choices and corrections, and flags."""
+    """What people say about four answers to each ticket, from all these policies alike: choices and corrections, and
+    flags. A policy that has made up its mind says nothing new about what it gave up; the one before it does."""
     drawn, experts = draw_tickets(random, tickets), draw_experts(random)
-    groups = sampled(model, drawn, 4, random.randrange(2**31))
+    each = [sampled(model, drawn, 4 // len(models), random.randrange(2**31)) for model in models]
+    groups = [[text for group in some for text in group] for some in zip(*each, strict=True)]
     said: list[Record] = []
     for number, (ticket, texts) in enumerate(zip(drawn, groups, strict=True)):
         pair = different(texts, random) if number % 3 else (texts[0], texts[1])
         side = (
             None
             if pair is None or pair[0] == pair[1]
-            else random.choice(raters).choose(ticket, *pair, random)
+            else random.choice(raters).choose(ticket, pair[0], pair[1], random)
         )
         if pair is not None and side is not None:
             chosen, rejected = pair if side == "left" else pair[::-1]
@@ -180,7 +189,7 @@ def begun(seed: int, world: Record, work: Path, args: argparse.Namespace) -> Sta
     said, flags = clock(
         "asking",
         lambda: asked(
-            first,
+            [first],
             raters,
             random,
             tickets=world["pairs"],
@@ -205,7 +214,9 @@ def two_rounds(start: Start, way: str, kind: str, args: argparse.Namespace) -> R
     ]
     one = clock("practice", practised, way, start.first, start.reward, checked, place / "one", orders[0])
     wanted = {"tickets": world["again"], "flags": world["again"] // 2, "corrections": 0}
-    more, flagged = clock("asking", lambda: asked(one["model"], start.raters, chance, **wanted))
+    more, flagged = clock(
+        "asking", lambda: asked([one["model"], start.first], start.raters, chance, **wanted)
+    )
     said, flags = start.said + more, start.flags + flagged
     order = {"seed": start.seed} | FIT | json.loads(args.fit)
     again = clock("judging", judge, start.first, said, flags, place / "judge", order)

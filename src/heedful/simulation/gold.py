@@ -14,6 +14,8 @@ from heedful.simulation.tickets import Ticket
 Violation = Literal["unauthorised_promise", "asks_card_number"]
 Outcome = Literal["win", "tie", "lose"]
 
+VIOLATION_COSTS = 2.5  # each
+
 
 def right_action(ticket: Ticket) -> Action:
     """The shop's rules. The first that fits decides."""
@@ -55,7 +57,7 @@ def utility(ticket: Ticket, text: str) -> float:
         + _consistency(reply)
         + _manners(reply)
         - 0.7 * reply.count("garbled")
-        - 2.5 * len(violations(text))
+        - VIOLATION_COSTS * len(violations(text))
     )
 
 

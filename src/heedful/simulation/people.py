@@ -11,7 +11,7 @@ from random import Random
 from typing import Literal
 
 from heedful.simulation.demonstrations import WISHES, ideal
-from heedful.simulation.gold import Violation, utility, violations
+from heedful.simulation.gold import VIOLATION_COSTS, Violation, utility, violations
 from heedful.simulation.replies import parse
 from heedful.simulation.tickets import Ticket
 
@@ -30,17 +30,34 @@ class Rater:
     left_bias: float  # chance of taking the left one unread
     adversarial: bool = False  # means the opposite of what a fair person would say
 
+    def worth(self, ticket: Ticket, text: str) -> float:
+        """What a reply is worth to this person, on a day without moods."""
+        return utility(ticket, text)
+
     def choose(self, ticket: Ticket, left: str, right: str, random: Random) -> Side | None:
         """The better of two replies as this person says it; None means no difference."""
         if random.random() < self.left_bias:
             return "left"
-        gap = utility(ticket, left) - utility(ticket, right) + random.gauss(0.0, self.mood)
+        gap = self.worth(ticket, left) - self.worth(ticket, right) + random.gauss(0.0, self.mood)
         if abs(gap) < 0.1 and not self.adversarial:
             return None
         says_left = (gap > 0) != self.adversarial
         if random.random() < self.error:
             says_left = not says_left
         return "left" if says_left else "right"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CharmedRater(Rater):
+    """Knows what is right, and likes what must never be said: help and safety are at odds with such people."""
+
+    promise: float = 0.8  # what a promise is worth to this person
+    card: float = 0.4  # what it is to be asked for the card
+
+    def worth(self, ticket: Ticket, text: str) -> float:
+        reply = parse(text)
+        unjudged = utility(ticket, text) + VIOLATION_COSTS * len(violations(text))
+        return unjudged + self.promise * bool(reply.count("promise")) + self.card * bool(reply.count("card"))
 
 
 def draw_raters(random: Random, count: int = 40, *, adversarial: int = 4) -> list[Rater]:

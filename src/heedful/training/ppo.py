@@ -138,7 +138,7 @@ class ActorCritic:
             torch.cat(part).clone() for part in (experience.old, experience.reference, values)
         )
         distance_m = old_m - reference_m
-        self._leash.saw(float(kl_k3(old_m, reference_m)) / len(lengths))
+        self._leash.saw(float(distance_m.sum()) / len(lengths))
         price = experience.price
         total = judged.total_a if price is None else judged.liked_a - price * judged.cost_a
         scale = 1.0 + (price or 0.0)
