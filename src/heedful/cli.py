@@ -48,6 +48,10 @@ letters = typer.Typer(
 app.add_typer(letters, name="deadletters")
 evaluation = typer.Typer(help="How good is it? Report cards from files.", no_args_is_help=True)
 app.add_typer(evaluation, name="eval")
+trainings = typer.Typer(
+    help="What `heedful train` left: compare runs, make a page of one.", no_args_is_help=True
+)
+app.add_typer(trainings, name="runs")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -623,6 +627,36 @@ def sweep(
         _print_json(found.row())
     else:
         printing.show(*printing.swept(found.row()))
+
+
+@trainings.command("compare")
+def compare_runs(
+    context: typer.Context,
+    directories: Annotated[list[Path], typer.Argument(metavar="DIR...", help="What `train --out` wrote.")],
+    json: Json = False,
+) -> None:
+    """Trainings side by side: which settings and data differ, and what came of each."""
+    from heedful.commands import printing, runs
+
+    found = runs.compare(directories).row()
+    if json:
+        _print_json(found)
+    else:
+        printing.show(*printing.compared(found))
+
+
+@trainings.command("report")
+def report_run(
+    context: typer.Context,
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="What `train grpo|ppo --out` wrote.")],
+    page: Annotated[Path | None, typer.Option(help="Where the page goes; nothing: into DIR.")] = None,
+) -> None:
+    """One page about a run that practised: reward and people against distance, alarms, answers before and after."""
+    from heedful.commands import runpage
+
+    target = page or directory / "report.html"
+    target.write_text(runpage.page(directory), encoding="utf-8")
+    typer.echo(str(target))
 
 
 @evaluation.command("reward")

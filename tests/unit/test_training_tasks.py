@@ -30,6 +30,11 @@ class Likes:
         assert len(prompts) == len(answers)
         return {"quality": np.array([float(self.what in answer) for answer in answers])}
 
+class OneForAll:
+    """Likes the very same answer to whatever is asked."""
+    def score(self, prompts, answers):
+        return {"quality": np.array([float(answer == "[a] yes of course.") for answer in answers])}
+
 class Indifferent:
     def score(self, prompts, answers):
         return {"quality": np.zeros(len(answers)), "violation": np.full(len(answers), 0.5)}
@@ -52,6 +57,7 @@ class Forbidden:
 def torn(what): return Torn()
 def forbidden(what): return Forbidden()
 def likes(what): return Likes(what)
+def one_for_all(what): return OneForAll()
 def indifferent(what): return Indifferent()
 def split(what): return Split()
 '''
@@ -481,3 +487,26 @@ def test_where_nobody_answers_the_run_s_own_brake_holds(
 def test_an_auditor_that_is_not_there_is_refused_by_name(first: Path, rewards: str, tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="no auditor at 'nowhere:nobody'"):
         grpo.run(spec(first, f"{rewards}:likes", audit={"auditor": "nowhere:nobody"}), tmp_path, silent)
+
+
+@pytest.mark.parametrize("way", [grpo, ppo])
+def test_a_policy_that_finds_one_answer_for_everything_is_stopped_before_it_says_nothing_else(
+    first: Path, rewards: str, tmp_path: Path, way: Any
+) -> None:
+    loose = {"rise": 10, "fall": 10, "drift": 10, "length": 100}
+    order = spec(first, f"{rewards}:one_for_all", iterations=30, kl=0.0, brake=None, batch=16, safety=loose)
+    free = way.run(order | {"breadth": None}, tmp_path / "free", silent)
+    kept = way.run(order, tmp_path / "kept", silent)
+    assert distinct(free["model"]) < 0.05
+    curve = read_records(Path(kept["curve"]))
+    assert max(one["leash"] for one in curve) > 1
+    assert curve[kept["iterations"]]["entropy"] >= 0.05 * curve[0]["entropy"]
+    # either the dearer distance brought it back, or it was stopped
+    assert kept["stopped"] == "collapse" or distinct(kept["model"]) > 0.1
+
+
+def distinct(model: str) -> float:
+    """Share of answers that are not the most frequent one."""
+    groups = Sampler(load(model)).sample([prompt(question) for question in QUESTIONS], 50, max_tokens=10)
+    texts = [sample.text for group in groups for sample in group]
+    return 1 - max(texts.count(text) for text in set(texts)) / len(texts)

@@ -502,6 +502,18 @@ def steps(what: str) -> Iterator[Callable[[int, Mapping[str, float]], None]]:
         yield track
 
 
+STOPPED = {
+    **{
+        spent: f"stopped by its budget of {spent}: --resume goes on"
+        for spent in ("seconds", "tokens", "money")
+    },
+    "brake": "stopped at its distance from the start (`brake`): the last weights within it are kept",
+    "audit": "stopped because people saw no more gain: the weights that they liked best are kept",
+    "collapse": "stopped because the policy had hardly any choice of words left: the weights before are kept",
+    "unsafe": "stopped because step after step was unsafe: the last good weights are kept",
+}
+
+
 def trained(done: Mapping[str, Any]) -> list[Any]:
     """What a training from files gave back."""
     rows = []
@@ -513,8 +525,29 @@ def trained(done: Mapping[str, Any]) -> list[Any]:
     stopped = done.get("stopped", "done")
     shown: list[Any] = [table(("", ""), rows)]
     if stopped != "done":
-        shown.append(Text(f"stopped by its budget of {stopped}: --resume goes on", style="yellow"))
+        shown.append(Text(STOPPED[stopped], style="yellow"))
     return shown
+
+
+def compared(found: Mapping[str, Any]) -> list[Any]:
+    """Runs side by side: what was asked for where it differs, the data, and what came of it."""
+    names = [Path(one).name for one in found["runs"]]
+    names = names if len(set(names)) == len(names) else list(found["runs"])
+    shown: list[Any] = []
+    for title, rows in (("settings", found["settings"]), ("figures", found["figures"])):
+        if rows:
+            shown.append(
+                table((title, *names), [(name, *map(_shown, values)) for name, values in rows.items()])
+            )
+    for name, digests in found["data"].items():
+        if len(set(digests)) > 1:
+            told = ", ".join("-" if one is None else one[:12] for one in digests)
+            shown.append(Text(f"not the same {name}: {told}", style="yellow"))
+    return shown
+
+
+def _shown(value: Any) -> str:
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def swept(found: Mapping[str, Any]) -> list[Any]:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from scipy.stats import qmc
@@ -201,6 +201,7 @@ def _trial(
 ) -> Trial | None:
     """None when its time was over before it was done: it can be gone on with."""
     from heedful.lm import state
+    from heedful.lm.budget import Spent
 
     place = out / f"{number:03d}"
     budget = {} if left is None else {"seconds": min(left, spec.get("seconds") or left)}
@@ -210,7 +211,7 @@ def _trial(
         raise  # a setting that is none is wrong in every trial
     except HeedfulError as error:  # it diverged: that is a result
         return Trial(number, values, why=str(error))
-    if result["stopped"] != "done":
+    if result["stopped"] in get_args(Spent):
         return None
     return Trial(number, values, figure=goal.of(result))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from heedful.commands import runs
 from heedful.commands.orders import order
+from heedful.domain.clock import WallClock
 from heedful.errors import InvalidInput
 
 
@@ -39,16 +42,19 @@ def spec_of(
     name: str, data: Path | None, model: str | None, config: Path | None, options: Sequence[str]
 ) -> dict[str, Any]:
     """The whole order: the file first, then what was said beside it."""
-    task = TASKS[name]
-    shape: type[BaseModel] = getattr(importlib.import_module(task.module), task.spec)
-    said = {task.data: None if data is None else str(data), "model": model}
-    return order(shape, config, options, said)
+    said = {TASKS[name].data: None if data is None else str(data), "model": model}
+    return order(_shape(name), config, options, said)
 
 
 def check(name: str, spec: dict[str, Any]) -> None:
     """Nothing, or what is wrong with an order."""
+    order(_shape(name), None, (), spec)
+
+
+def _shape(name: str) -> type[BaseModel]:
     task = TASKS[name]
-    order(getattr(importlib.import_module(task.module), task.spec), None, (), spec)
+    shape: type[BaseModel] = getattr(importlib.import_module(task.module), task.spec)
+    return shape
 
 
 def run(
@@ -62,5 +68,8 @@ def run(
         raise InvalidInput(f"{out} holds a run that was cut off: go on with --resume, or give another --out")
     if resume and not cut_off:
         raise InvalidInput(f"{out} holds no run to go on with: leave --resume out")
+    whole = _shape(name).model_validate(spec).model_dump(mode="json")
+    inputs, began, start = runs.digests_of(whole), WallClock().now(), time.monotonic()
     done: dict[str, Any] = importlib.import_module(TASKS[name].module).run(spec, out, track)
+    runs.leave(out, name, whole, inputs, began, time.monotonic() - start, done)
     return done

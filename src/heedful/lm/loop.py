@@ -17,21 +17,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
 from heedful.lm import state
+from heedful.lm.budget import BudgetSettings, Spent
 from heedful.lm.layout import batches, micro_batches
 from heedful.lm.optim import Precision, Schedule, Stepper, autocast
 from heedful.lm.state import Progress
 
 Track = Callable[[int, Mapping[str, float]], None]
 Figures = Mapping[str, Tensor]  # sums over samples, divided like the loss
-Stopped = Literal["done", "seconds", "tokens", "money"]
+Stopped = Literal["done"] | Spent
 
 LOOK = 10  # steps between two looks at the figures: each look waits for the device
 
@@ -66,10 +67,8 @@ class Course:
     name: str = ""  # of its figures
 
 
-class LoopSettings(BaseModel):
+class LoopSettings(BudgetSettings):
     """How a lesson is gone through. Every training task has these."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     rate: float = Field(3e-4, gt=0)
     """Highest learning rate; for pretrained models use far less than for tiny ones."""
@@ -107,29 +106,11 @@ class LoopSettings(BaseModel):
     precision: Precision = "auto"
     """bfloat16, or not; auto asks the processor."""
 
-    seconds: float | None = Field(None, gt=0)
-    """Stop after so many seconds, with a state to go on from."""
-
-    tokens: int | None = Field(None, gt=0)
-    """Stop after so many tokens, likewise."""
-
-    money: float | None = Field(None, gt=0)
-    """Stop when so much has been spent, likewise; `hourly` says what an hour costs."""
-
-    hourly: float = Field(0.0, ge=0)
-    """What an hour of this machine costs, in the same coin as `money`."""
-
     save_seconds: float = Field(60.0, gt=0)
     """Between two states on disk."""
 
     trust_remote_code: bool = False
     """Allow code that ships with the model."""
-
-    @model_validator(mode="after")
-    def _priced(self) -> Self:
-        if self.money is not None and not self.hourly:
-            raise ValueError("money is a budget only where an hour has a price: give hourly too")
-        return self
 
     def highest_rate(self, rate: float | None = None) -> float:
         """The rate, as far as the feedback deserves it."""
@@ -282,15 +263,8 @@ class _Run:
     def since_save(self) -> float:
         return time.monotonic() - self._saved
 
-    def over_budget(self) -> Stopped | None:
-        settings, spent = self._settings, self._before + time.monotonic() - self._begun
-        if settings.seconds is not None and spent >= settings.seconds:
-            return "seconds"
-        if settings.tokens is not None and self.progress.tokens >= settings.tokens:
-            return "tokens"
-        if settings.money is not None and spent / 3600 * settings.hourly >= settings.money:
-            return "money"
-        return None
+    def over_budget(self) -> Spent | None:
+        return self._settings.spent(self._before + time.monotonic() - self._begun, self.progress.tokens)
 
     def _next(self, place: int) -> tuple[list[int], tuple[int, int]]:
         """The samples of a course's next turn, and where it stands after that."""

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from heedful.lm.decode import Sample
 
 DEAREST = 50.0  # times the price of distance, however narrow the policy is
+CHEAPEST = 0.05  # what is made dearer where distance has hardly a price
 
 
 class BreadthSettings(BaseModel):
@@ -56,6 +57,11 @@ def breadth(groups: Sequence[Sequence[Sample]]) -> Breadth:
         distinct=len(set(pairs)) / max(1, len(pairs)),
         alike=sum(count for count in said.values() if count > 1) / len(groups),
     )
+
+
+def price_of_distance(price: float, factor: float) -> float:
+    """Of a nat, while breadth asks for so many times of it."""
+    return price + (factor - 1.0) * max(price, CHEAPEST)
 
 
 class Keeper:

@@ -21,6 +21,7 @@ from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Stepper, autocast
 from heedful.training import practice
+from heedful.training.breadth import price_of_distance
 from heedful.training.credit import Baseline, credits
 from heedful.training.experience import Experience
 from heedful.training.losses import clipped_policy_loss, kl_k3
@@ -95,7 +96,7 @@ class Relative:
     def _step(self, experience: Experience, credit: list[Tensor], groups: list[int]) -> Verdict:
         settings = self._settings
         answers = sum(len(experience.trees[one].answers) for one in groups)
-        drift = 0.0
+        drift, distance = 0.0, price_of_distance(settings.kl, experience.leash)
         for some in experience.parts(settings.micro_tokens, groups):
             packed = experience.packed(some, settings.device)
             old, reference, credit_m = (
@@ -110,6 +111,6 @@ class Relative:
                 )
             drift += float(kl_k3(old, logps.detach())) / answers
             loss = clipped_policy_loss(logps, old, credit_m, clip=settings.clip)
-            ((loss + settings.kl * experience.leash * kl_k3(logps, reference)) / answers).backward()
+            ((loss + distance * kl_k3(logps, reference)) / answers).backward()
         self.updater.saw(drift)
         return self.updater.update(float(torch.cat([credit[one] for one in groups]).abs().max()))

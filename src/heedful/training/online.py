@@ -13,6 +13,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from heedful.lm.budget import BudgetSettings
 from heedful.lm.load import Loaded
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Stepper, autocast
@@ -25,7 +26,7 @@ from heedful.training.safety import SafetySettings, SafeUpdater, Verdict
 Track = Callable[[int, Mapping[str, float]], None]
 
 
-class OnlineSettings(RolloutSettings):
+class OnlineSettings(RolloutSettings, BudgetSettings):
     """How long is practised, how far, and how safely."""
 
     iterations: int = Field(14, ge=1)

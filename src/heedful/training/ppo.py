@@ -22,6 +22,7 @@ from heedful.lm.load import Loaded, load
 from heedful.lm.logprobs import answer_logprobs
 from heedful.lm.optim import Stepper, autocast
 from heedful.training import practice
+from heedful.training.breadth import price_of_distance
 from heedful.training.critic import Critic, explained
 from heedful.training.experience import Experience
 from heedful.training.grpo import UNEQUAL
@@ -154,7 +155,7 @@ class ActorCritic:
             torch.cat(experience.calls),
             distance_m,
             lengths,
-            self._leash.price * experience.leash,
+            price_of_distance(self._leash.price, experience.leash),
         )
         credit_m = advantages(rewards_m, values_m, lengths, discount=settings.discount, trace=settings.trace)
         returns_m = credit_m + values_m

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from heedful.dotted import resolve
 from heedful.errors import InvalidInput
 from heedful.lm import state
+from heedful.lm.budget import Spent
 from heedful.lm.columns import prompts as practice
 from heedful.lm.decode import Sampler
 from heedful.lm.heads import CallFinder
@@ -43,6 +44,7 @@ TOLD = (
     "steps",
     "audits",
 )  # by iteration: figures, what was said, what was foretold, what people said
+SHOWN = 16  # prompts whose answers before and after lie side by side
 TAKEN = {"prompts", "completions", "completion_ids"}  # names that rewards know as another thing
 
 
@@ -54,6 +56,8 @@ class Done:
     kept: int = 0  # updates that are in the weights
     stopped: str = "done"  # or by the brake, by an audit, as unsafe, by collapse
     asked: int = 0  # pairs that people were asked about
+    seconds: float = 0.0
+    tokens: int = 0  # that were drawn
 
 
 def run(
@@ -80,10 +84,12 @@ def run(
     learner = learner_of(policy)
     done = _Practice(policy, reference, reward, rows, learner, settings, work, track).run()
     save(policy, work / "model")
-    state.discard(work)
+    write_records(work / "samples.jsonl", _side_by_side(policy, reference, rows, settings))
+    if done.stopped not in get_args(Spent):
+        state.discard(work)
     first, last = done.curve[0], done.curve[done.kept]
     return {
-        **{name: str(work / f"{name}.jsonl") for name in TOLD},
+        **{name: str(work / f"{name}.jsonl") for name in (*TOLD, "samples")},
         "model": str(work / "model"),
         "iterations": done.kept,
         "stopped": done.stopped,
@@ -93,8 +99,28 @@ def run(
         "reward_after": last.reward,
         "violation_before": first.violation,
         "violation_after": last.violation,
+        "seconds": done.seconds,
+        "tokens": done.tokens,
         "asked": done.asked,
     }
+
+
+def _side_by_side(
+    policy: Loaded, reference: Loaded, rows: list[dict[str, Any]], settings: OnlineSettings
+) -> list[dict[str, Any]]:
+    """What the start and the kept weights answer to a few prompts, for people to read."""
+    chance = np.random.default_rng((settings.seed, len(rows)))
+    chosen = [rows[one]["prompt"] for one in chance.permutation(len(rows))[:SHOWN]]
+    before, after = (
+        Sampler(one).sample(
+            chosen, temperature=settings.temperature, max_tokens=settings.max_tokens, seed=settings.seed
+        )
+        for one in (reference, policy)
+    )
+    return [
+        {"prompt": prompt, "before": one[0].text, "after": other[0].text}
+        for prompt, one, other in zip(chosen, before, after, strict=True)
+    ]
 
 
 class _Practice:
@@ -125,7 +151,8 @@ class _Practice:
             self._modules["best"] = self._watched.best.model
         self._memory = _Together(learner.steppers)
         self._key = key_of(settings.model_dump(mode="json"), settings.prompts)
-        self._saved = time.monotonic()
+        self._begun = self._saved = time.monotonic()
+        self._before, self._tokens = 0.0, 0  # seconds spent before this process, tokens drawn in all
 
     def run(self) -> Done:
         settings, done = self._settings, Done()
@@ -135,10 +162,16 @@ class _Practice:
                 if asked.is_set():
                     self._save(iteration)
                     raise SystemExit(128 + signal.SIGTERM)
+                if iteration > 0 and (spent := settings.spent(self._seconds(), self._tokens)):
+                    self._save(iteration)
+                    self._back()
+                    done.stopped = spent
+                    break
                 if time.monotonic() - self._saved >= settings.save_seconds:
                     self._save(iteration)
                 experience, figures = self._look(iteration)
                 done.curve.append(figures)
+                self._tokens += round(figures.tokens * experience.answers)
                 if stopped := self._beyond(figures):
                     self._back()
                     done.stopped = stopped
@@ -161,6 +194,7 @@ class _Practice:
             if self._watched.answered:
                 self._policy.model.load_state_dict(self._watched.best.model.state_dict())
                 done.kept = self._watched.kept
+        done.seconds, done.tokens = self._seconds(), self._tokens
         return done
 
     def _beyond(self, figures: Figures) -> str | None:
@@ -223,6 +257,9 @@ class _Practice:
         self._track(iteration, told | {"iterations": float(settings.iterations)})
         return experience, figures
 
+    def _seconds(self) -> float:
+        return self._before + time.monotonic() - self._begun
+
     def _back(self) -> None:
         self._policy.model.load_state_dict(self._good.state_dict())
 
@@ -241,9 +278,8 @@ class _Practice:
             "updater": self._learner.updater.state(),
             "learner": self._learner.state(),
         }
-        state.save(
-            self._states, state.Progress(step=iteration, extra=extra), self._modules, self._memory, self._key
-        )
+        progress = state.Progress(iteration, self._tokens, self._seconds(), extra=extra)
+        state.save(self._states, progress, self._modules, self._memory, self._key)
         self._saved = time.monotonic()
 
     def _resumed(self, done: Done) -> int:
@@ -258,6 +294,7 @@ class _Practice:
             if name == "curve":
                 done.curve = [Figures.of(row) for row in kept]
         if found is not None:
+            self._before, self._tokens = found.seconds, found.tokens
             for name, taken in found.extra["taken"].items():
                 self._learner.steppers[name].taken = taken
             self._random.bit_generator.state = found.extra["random"]
@@ -269,7 +306,7 @@ class _Practice:
                 self._watched.restore(found.extra["watched"])
             self._learner.updater.restore(found.extra["updater"])
             self._learner.restore(found.extra["learner"])
-            done.kept = begin - 1
+            done.kept = max(0, begin - 1)
         return begin
 
 
