@@ -33,6 +33,7 @@ MAY_LOAD_TORCH = (
     "heedful.rewards.report",
     "heedful.training.dpo",
     "heedful.training.credit",
+    "heedful.training.breadth",
     "heedful.training.critic",
     "heedful.training.experience",
     "heedful.training.grpo",
@@ -40,10 +41,12 @@ MAY_LOAD_TORCH = (
     "heedful.training.losses",
     "heedful.training.online",
     "heedful.training.ppo",
+    "heedful.training.practice",
     "heedful.training.returns",
     "heedful.training.safety",
     "heedful.training.sft",
     "heedful.training.starting",
+    "heedful.training.watched",
 )
 NOT_MODULES = ("heedful.store.migrations.env",)  # alembic runs it, nobody imports it
 

@@ -173,9 +173,13 @@ def _alarms(curve: Sequence[Row]) -> str:
         drawn.append(
             f'<div class="card"><div class="soft">{words}</div><svg viewBox="0 0 200 52" role="img" aria-label="{words}">'
             f'<polyline points="{points}" fill="none" stroke="var(--mark)" stroke-width="1.6"/></svg>'
-            f"<div>{values[0]:.3g} → <b>{values[-1]:.3g}</b></div></div>"
+            f"<div>{_small(values[0])} → <b>{_small(values[-1])}</b></div></div>"
         )
     return f'<div class="cards">{"".join(drawn)}</div>'
+
+
+def _small(value: float) -> str:
+    return f"{round(value, 4) + 0.0:.3g}"
 
 
 def _samples(samples: Sequence[Row]) -> str:
