@@ -36,7 +36,7 @@ SLOWEST_LEAVE = 10.0  # seconds from SIGTERM to the end of the process
 Run = Callable[..., dict[str, Any]]
 WEIGHTS = "model/model.safetensors"
 LEARNED = (WEIGHTS, "metrics.jsonl")
-PRACTISED = (WEIGHTS, "curve.jsonl", "steps.jsonl", "answers.jsonl")
+PRACTISED = (WEIGHTS, "curve.jsonl", "steps.jsonl", "answers.jsonl", "audits.jsonl", "samples.jsonl")
 PRACTICE = {
     "prompts": "rows.jsonl",
     "reward_model": "judge/reward",
@@ -46,6 +46,7 @@ PRACTICE = {
     "epochs": 1,
     "brake": None,
     "constraint": {"bound": 0.2},
+    "audit": {"auditor": "resume:people", "every": 3, "pairs": 8, "patience": 100, "brake": None},
 }
 TASKS: dict[str, tuple[Run, dict[str, Any], tuple[str, ...]]] = {
     "sft": (sft.run, {"demonstrations": "rows.jsonl", "steps": 400}, LEARNED),
@@ -59,6 +60,18 @@ TASKS: dict[str, tuple[Run, dict[str, Any], tuple[str, ...]]] = {
     "grpo": (grpo.run, PRACTICE, PRACTISED),
     "ppo": (ppo.run, PRACTICE | {"kl_target": 0.5}, PRACTISED),
 }
+
+
+class Readers:
+    """People who like long words."""
+
+    def compare(self, prompts: Any, first: list[str], second: list[str], *, once: str) -> list[float | None]:
+        longest = [[max(map(len, text.split()), default=0) for text in texts] for texts in (first, second)]
+        return [0.5 if a == b else float(a > b) for a, b in zip(*longest, strict=True)]
+
+
+def people(asked: str) -> Readers:
+    return Readers()
 
 
 def prepared(root: Path, seed: int) -> None:

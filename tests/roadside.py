@@ -81,7 +81,7 @@ class PretendingEngine:
                 quality = {name: self._figures[name] for name in ("pairs", "accuracy", "log_loss")}
                 report = {"quality": quality} | verdict(quality, Bounds())
                 return {"reward": _weights(work / "reward", work.name), "report": report}
-            case "heedful.training.grpo:run" | "heedful.training.sft:run":
+            case "heedful.training.grpo:run" | "heedful.training.ppo:run" | "heedful.training.sft:run":
                 return {"model": _weights(work / "model", work.name), "kl": 1.5}
             case "heedful.evaluation.offline:run":
                 return {name: self._figures[name] for name in ("win_rate", "violations", "violations_parent")}

@@ -333,6 +333,15 @@ def test_a_judge_below_its_own_bounds_may_not_teach_and_the_refusal_names_them(p
         road.improve(parts, TENANT, start.id, reward.id, prompts(parts), once="cycle/improve")
 
 
+def test_a_policy_practises_the_way_that_the_settings_say(parts: Parts) -> None:
+    ours = parts.learn.model_copy(update={"algorithm": "ppo", "ppo": {"kl_target": 0.5}, "grpo": {"group": 3}})
+    _, tuned = improved(replace(parts, learn=ours))
+    assert tuned.run is not None
+    run = parts.store.get(Run, TENANT, tuned.run)
+    assert run is not None
+    assert (run.task, run.spec["kl_target"], run.spec.get("group")) == ("heedful.training.ppo:run", 0.5, None)
+
+
 def test_a_refused_policy_goes_out_only_with_a_reason(parts: Parts) -> None:
     start, dataset = judged(parts)
     worse = with_figures(parts, violations=0.4)

@@ -76,9 +76,9 @@ def improve(
     train, held_out = _practice(parts, prompts)
     run = run_once(
         parts,
-        "heedful.training.grpo:run",
+        f"heedful.training.{parts.learn.algorithm}:run",
         lambda at: {
-            **parts.learn.grpo,
+            **parts.learn.practice,
             "model": at["model"],
             "reward": "heedful.rewards.loading:load",
             "reward_model": at["reward"],

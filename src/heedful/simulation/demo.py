@@ -95,7 +95,7 @@ def settings(seed: int, size: Size) -> dict[str, Any]:
             "judgements": size.judgements,
             "prompts": size.tickets,
             "sft": {"steps": size.sft_steps},
-            "reward": {"bounds": dict(size.bounds)},
+            "reward": {"epochs": 3, "rate": 6e-4, "call_weight": 1.0, "bounds": dict(size.bounds)},
             "grpo": {"iterations": size.iterations},
         },
         "datasets": {"min_preferences": min(100, size.judgements)},

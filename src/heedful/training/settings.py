@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 
 class LearnSettings(BaseModel):
-    """When and how a policy learns. The three tables go to the tasks as they are, which check them."""
+    """When and how a policy learns. The tables go to the tasks as they are, which check them."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -18,8 +18,19 @@ class LearnSettings(BaseModel):
     reward: dict[str, Any] = Field(default_factory=dict)
     """For `heedful.rewards.fit`: epochs, rate …"""
 
+    algorithm: Literal["grpo", "ppo"] = "grpo"
+    """How a policy practises."""
+
     grpo: dict[str, Any] = Field(default_factory=dict)
     """For `heedful.training.grpo`: iterations, group, kl …"""
+
+    ppo: dict[str, Any] = Field(default_factory=dict)
+    """For `heedful.training.ppo`: iterations, kl_target, critic_rate …"""
+
+    @property
+    def practice(self) -> dict[str, Any]:
+        """What the chosen algorithm is told."""
+        return {"grpo": self.grpo, "ppo": self.ppo}[self.algorithm]
 
     prompts: int = Field(2000, ge=1)
     """Prompts that a policy practises on, taken from recent live turns."""
