@@ -4,11 +4,11 @@ A first policy and a judge are made from imperfect people, as in `policy_sim.py`
 and reads answers at their end alone. Then the policy practises, hot: with a high rate and no leash, for the judge
 alone, so that it finds what the judge does not see. The twin runs on to the end without any brake and leaves its
 weights every few iterations. The braked run, of the same seed, is looked at by simulated people (`audit`: 64 pairs
-every 3 iterations, wrong as often as raters are) and has a budget of distance; `blind` has such a budget alone, of 2
-nats. All are measured on the same held-out tickets against the first policy's answers: `best` is the twin's best state,
-`fall` what the twin loses from there to its end, `regret` how much worse than the best the braked run is. Nobody but
-the measuring reads the truth. A second round goes on from the braked policy: fresh choices, a judge fitted afresh,
-practice with audits.
+every 3 iterations and every nat, wrong as often as raters are) and has a budget of distance; `blind` has such a budget
+alone, of 2 nats. All are measured on the same held-out tickets against the first policy's answers: `best` is the twin's
+best state, `fall` what the twin loses from there to its end, `regret` how much worse than the best the braked run is.
+Nobody but the measuring reads the truth. A second round goes on from the braked policy: fresh choices, a judge fitted
+afresh, practice at the usual pace, with audits.
 """
 
 from __future__ import annotations
@@ -105,9 +105,10 @@ def one_way(start: Start, way: str, args: argparse.Namespace) -> Record:
             start.said + more,
             start.flags + flagged,
             place / "again-judge",
-            {"seed": start.seed} | FIT | json.loads(args.fit),
+            {"seed": start.seed} | FIT,
         )
-        next_order = order | {
+        calm = {name: value for name, value in order.items() if name not in HOT[way]}
+        next_order = calm | {
             "model": braked["model"],
             "reward_model": reward,
             "audit": audit | {"asked": str(start.seed + 1000)},

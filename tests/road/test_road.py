@@ -334,7 +334,9 @@ def test_a_judge_below_its_own_bounds_may_not_teach_and_the_refusal_names_them(p
 
 
 def test_a_policy_practises_the_way_that_the_settings_say(parts: Parts) -> None:
-    ours = parts.learn.model_copy(update={"algorithm": "ppo", "ppo": {"kl_target": 0.5}, "grpo": {"group": 3}})
+    ours = parts.learn.model_copy(
+        update={"algorithm": "ppo", "ppo": {"kl_target": 0.5}, "grpo": {"group": 3}}
+    )
     _, tuned = improved(replace(parts, learn=ours))
     assert tuned.run is not None
     run = parts.store.get(Run, TENANT, tuned.run)

@@ -26,7 +26,7 @@ class Told:
         share = self.shares.pop(0)
         if share is None:
             return [None] * len(prompts)
-        # the same share in both halves
+        # the same share in both parts
         return [float(place % 10 < 10 * share) for place in range(len(prompts))]
 
 
@@ -39,7 +39,7 @@ def looks(audit: Audit, count: int) -> list[Look]:
     for number in range(1, count + 1):
         words = [str(number)] * 40
         found.append(
-            audit.look(3 * number, words, words, words[:20], words[20:], kl=0.1 * number, reward=1.0)
+            audit.look(3 * number, words, words, words[:10], words[10:], kl=0.1 * number, reward=1.0)
         )
         if audit.over:
             break
@@ -84,7 +84,7 @@ def test_a_run_that_is_cut_off_between_looks_goes_on_with_all_that_was_said() ->
     found = looks(whole, 4)
     words = ["x"] * 40
     later = [
-        again.look(at, words, words, words[:20], words[20:], kl=0.1 * at / 3, reward=1.0) for at in (9, 12)
+        again.look(at, words, words, words[:10], words[10:], kl=0.1 * at / 3, reward=1.0) for at in (9, 12)
     ]
     assert [one.strength for one in later] == [one.strength for one in found[2:]]
     assert again.state() == whole.state()
@@ -106,7 +106,7 @@ def test_an_auditor_that_says_something_else_is_refused_by_what_it_said(said: li
         looks(Audit(settings(), Odd()), 1)
 
 
-@pytest.mark.parametrize("wrong", [{"pairs": 1}, {"every": 0}, {"patience": 0}, {"brake": 0}, {"people": 3}])
+@pytest.mark.parametrize("wrong", [{"pairs": 3}, {"every": 0}, {"patience": 0}, {"brake": 0}, {"people": 3}])
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         settings(**wrong)

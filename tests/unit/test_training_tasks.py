@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from heedful.errors import InvalidInput, Misconfigured, TrainingFailed
 from heedful.lm.decode import Sampler
 from heedful.lm.load import load
-from heedful.lm.records import read_records, write_records
+from heedful.lm.records import read_records, rewrite, write_records
 from heedful.rewards.sandbox import trouble
 from heedful.training import grpo, ppo, practice, sft
 
@@ -366,6 +366,17 @@ def test_a_misspelt_setting_or_an_empty_file_is_refused(tmp_path: Path) -> None:
         sft.run({"demonstrations": str(tmp_path / "odd.jsonl")}, tmp_path, silent)
 
 
+def test_lines_are_written_anew_whole_or_not_at_all(tmp_path: Path) -> None:
+    def torn() -> Iterator[dict[str, int]]:
+        yield {"iteration": 0}
+        raise CutOff
+
+    write_records(tmp_path / "curve.jsonl", [{"iteration": 0}, {"iteration": 1}])
+    with pytest.raises(CutOff):
+        rewrite(tmp_path / "curve.jsonl", torn())
+    assert len(read_records(tmp_path / "curve.jsonl")) == 2
+
+
 class CutOff(Exception):
     pass
 
@@ -396,7 +407,11 @@ def test_a_run_that_is_cut_off_goes_on_bit_by_bit(
     assert not (tmp_path / "cut" / "states").exists()
     for name in ("curve.jsonl", "steps.jsonl", "answers.jsonl", "model/model.safetensors"):
         assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
-    same = {name: value for name, value in whole.items() if not str(value).startswith(str(tmp_path))}
+    same = {
+        name: value
+        for name, value in whole.items()
+        if name != "seconds" and not str(value).startswith(str(tmp_path))
+    }
     assert same == {name: cut[name] for name in same}
 
 

@@ -46,6 +46,13 @@ def key_of(spec: Mapping[str, Any], *files: Path | None) -> str:
     return digest.hexdigest()
 
 
+def rewrite(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
+    """In place of what is there, whole or not at all."""
+    beside = path.with_suffix(".tmp")
+    write_records(beside, records)
+    beside.replace(path)
+
+
 def write_records(path: Path, records: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as lines:
         for record in records:

@@ -46,13 +46,16 @@ class AuditSettings(BaseModel):
     every: int = Field(3, ge=1)
     """Iterations from one look to the next."""
 
-    pairs: int = Field(64, ge=2)
-    """Pairs of a look: half against the start, half against the best state so far."""
+    nats: float = Field(1.0, gt=0)
+    """Distance from the last look at which the next one comes at once, however few iterations that took."""
+
+    pairs: int = Field(64, ge=4)
+    """Pairs of a look: a quarter against the start, the rest against the best state so far."""
 
     patience: int = Field(2, ge=1)
     """Looks without a better state that end the run; one that is surely worse ends it at once."""
 
-    brake: float | None = Field(8.0, gt=0)
+    brake: float | None = Field(5.0, gt=0)
     """Nats from the start at which the run stops all the same; where nobody answers, the run's own `brake` holds."""
 
 
@@ -106,8 +109,8 @@ class Audit:
         kl: float,
         reward: float,
     ) -> Look:
-        """Ask about this state. `start` and `best` answer the first and the second half of the prompts; while the start
-        is the best, both are its answers."""
+        """Ask about this state. `start` answers the first prompts and `best` the rest; while the start is the best,
+        both are its answers."""
         if not len(prompts) == len(current) == len(start) + len(best):
             raise InvalidInput(f"{len(prompts)} prompts with {len(current)} answers of the policy")
         said = list(self._auditor.compare(prompts, current, [*start, *best], once=f"audit-{iteration:06d}"))
@@ -115,12 +118,12 @@ class Audit:
             raise InvalidInput(f"the auditor said {len(said)} things about {len(prompts)} pairs")
         if odd := [one for one in said if one is not None and not 0 <= one <= 1]:
             raise InvalidInput(f"the auditor said {odd[0]}: 1, 0, or what lies between")
-        halves = said[: len(start)], said[len(start) :]
+        parts = said[: len(start)], said[len(start) :]
         place = len(self._iterations)
         self._iterations.append(iteration)
         self._won = np.pad(self._won, (0, 1))
-        for half, other in zip(halves, (0, self._best), strict=True):
-            known = [one for one in half if one is not None]
+        for part, other in zip(parts, (0, self._best), strict=True):
+            known = [one for one in part if one is not None]
             self._won[place, other] += sum(known)
             self._won[other, place] += len(known) - sum(known)
         self.answered = any(one is not None for one in said)
@@ -134,8 +137,8 @@ class Audit:
             reward=reward,
             asked=len(said),
             answered=sum(one is not None for one in said),
-            against_start=_share(halves[0]),
-            against_best=_share(halves[1]),
+            against_start=_share(parts[0]),
+            against_best=_share(parts[1]),
             strength=float(found.mean[place]),
             error=float(np.sqrt(found.covariance[place, place])),
             best=self.best,

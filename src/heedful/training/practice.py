@@ -31,7 +31,7 @@ from heedful.lm.heads import CallFinder
 from heedful.lm.load import Loaded, load, save
 from heedful.lm.loop import asked_to_stop
 from heedful.lm.optim import Stepper
-from heedful.lm.records import key_of, write_records
+from heedful.lm.records import key_of, rewrite, write_records
 from heedful.training.breadth import Keeper, breadth
 from heedful.training.constraint import Price
 from heedful.training.experience import Experience, Figures, Reward, gather
@@ -212,7 +212,7 @@ class _Practice:
 
     def _audited(self, iteration: int, figures: Figures) -> bool:
         """Have people look where it is time; True when going on is a waste."""
-        if self._watched is None or not self._watched.due(iteration):
+        if self._watched is None or not self._watched.due(iteration, figures.kl):
             return False
         look = self._watched.look(iteration, kl=figures.kl, reward=figures.reward)
         self._tell("audits", [asdict(look)])
@@ -290,7 +290,7 @@ class _Practice:
         for name in TOLD:
             file = self._work / f"{name}.jsonl"
             kept = [row for row in _whole(file) if row["iteration"] < begin]
-            write_records(file, kept)
+            rewrite(file, kept)
             if name == "curve":
                 done.curve = [Figures.of(row) for row in kept]
         if found is not None:

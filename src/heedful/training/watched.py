@@ -38,6 +38,7 @@ class Watched:
         self.best = Loaded(deepcopy(policy.model), policy.tokenizer)  # the weights that people liked best
         self._samplers = {"policy": Sampler(policy), "start": Sampler(start), "best": Sampler(self.best)}
         self.asked = 0
+        self._seen_at = 0.0  # nats from the start, at the last look
 
     @property
     def kept(self) -> int:
@@ -58,9 +59,13 @@ class Watched:
         """How far the policy may go: less where nobody looks."""
         return self._audit_settings.brake if self._audit.answered else self._settings.brake
 
-    def due(self, iteration: int) -> bool:
-        every = self._audit_settings.every
-        return iteration > 0 and (iteration % every == 0 or iteration == self._settings.iterations)
+    def due(self, iteration: int, kl: float) -> bool:
+        """Whether people should look now: after so many iterations, after so much of a way, and at the end."""
+        if iteration == 0:
+            return False
+        if iteration % self._audit_settings.every == 0 or iteration == self._settings.iterations:
+            return True
+        return abs(kl - self._seen_at) >= self._audit_settings.nats
 
     def look(self, iteration: int, *, kl: float, reward: float) -> Look:
         """Have people compare the policy as it is now."""
@@ -68,7 +73,7 @@ class Watched:
         pairs = self._audit_settings.pairs
         chosen = chance.choice(len(self._rows), size=pairs, replace=pairs > len(self._rows))
         prompts = [self._rows[one]["prompt"] for one in chosen]
-        half = pairs // 2
+        first = pairs // 4
 
         def answers(who: str, some: Sequence[Any]) -> list[str]:
             groups = self._samplers[who].sample(
@@ -83,20 +88,21 @@ class Watched:
             iteration,
             prompts,
             answers("policy", prompts),
-            answers("start", prompts[:half]),
-            answers("best", prompts[half:]),
+            answers("start", prompts[:first]),
+            answers("best", prompts[first:]),
             kl=kl,
             reward=reward,
         )
         self.asked += look.asked
+        self._seen_at = kl
         if look.best == iteration:
             self.best.model.load_state_dict(self._policy.model.state_dict())
         return look
 
     def state(self) -> dict[str, Any]:
         """All that it knows between iterations, but for the weights."""
-        return {"audit": self._audit.state(), "asked": self.asked}
+        return {"audit": self._audit.state(), "asked": self.asked, "seen_at": self._seen_at}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         self._audit.restore(state["audit"])
-        self.asked = state["asked"]
+        self.asked, self._seen_at = state["asked"], state["seen_at"]
