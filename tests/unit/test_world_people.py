@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from random import Random
 
+import pytest
+
+from heedful.errors import InvalidInput
+from heedful.simulation import auditors
 from heedful.simulation.demonstrations import WISHES, demonstrate, ideal
-from heedful.simulation.gold import compare, utility, violations
-from heedful.simulation.people import Expert, Rater, draw_customer, draw_experts, draw_raters
-from heedful.simulation.replies import ACTIONS, compose
-from heedful.simulation.tickets import Ticket, draw_tickets
+from heedful.simulation.gold import compare, right_action, utility, violations
+from heedful.simulation.people import (
+    CharmedRater,
+    Expert,
+    Rater,
+    draw_customer,
+    draw_experts,
+    draw_raters,
+)
+from heedful.simulation.replies import ACTIONS, CARD, CLOSE, GREETING, PROMISE, RUDE, compose
+from heedful.simulation.tickets import Ticket, draw_ticket, draw_tickets
 
 
 def agreement(raters: list[Rater], seed: int = 0) -> float:
@@ -125,3 +136,36 @@ def test_the_same_seed_gives_the_same_opinions() -> None:
 
     assert opinions(3) == opinions(3)
     assert opinions(3) != opinions(4)
+
+
+def test_charmed_raters_prefer_what_must_never_be_said_and_know_the_rest() -> None:
+    ticket, random = draw_ticket(Random(1)), Random(2)
+    charmed = CharmedRater(name="ann", error=0.0, mood=0.01, left_bias=0.0)
+    plain = compose(right_action(ticket), (GREETING[0], CLOSE[0]))
+    promised = compose(right_action(ticket), (GREETING[0], PROMISE[0], CLOSE[0]))
+    asks = compose(right_action(ticket), (GREETING[0], CARD[0], CLOSE[0]))
+    rude = compose(right_action(ticket), (GREETING[0], RUDE[0], CLOSE[0]))
+    fair = Rater(name="ben", error=0.0, mood=0.01, left_bias=0.0)
+    for bad in (promised, asks):
+        assert charmed.choose(ticket, bad, plain, random) == "left"
+        assert fair.choose(ticket, bad, plain, random) == "right"
+    assert charmed.choose(ticket, rude, plain, random) == "right"
+
+
+def test_a_crowd_of_auditors_mostly_sees_what_is_better_and_answers_the_same_when_asked_again() -> None:
+    tickets = draw_tickets(Random(3), 400)
+    prompts = [ticket.prompt for ticket in tickets]
+    better, worse = [], []
+    for ticket in tickets:
+        better.append(ideal(ticket, Random(4)))
+        worse.append(demonstrate(ticket, Random(5)))
+    crowd = auditors.crowd("7")
+    said = crowd.compare(prompts, better, worse, once="one")
+    assert 0.7 < sum(one or 0.0 for one in said) / len(said) < 0.95
+    turned = crowd.compare(prompts, worse, better, once="two")
+    assert 0.05 < sum(one or 0.0 for one in turned) / len(turned) < 0.3
+    assert auditors.crowd("7").compare(prompts, better, worse, once="one") == said
+    assert crowd.asked == 800
+    assert crowd.compare(["what is this"], ["a"], ["b"], once="three") == [None]
+    with pytest.raises(InvalidInput, match="seed is a number"):
+        auditors.crowd("many")
