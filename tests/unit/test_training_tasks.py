@@ -510,9 +510,10 @@ def test_a_policy_that_finds_one_answer_for_everything_is_stopped_before_it_says
 ) -> None:
     loose = {"rise": 10, "fall": 10, "drift": 10, "length": 100}
     order = spec(first, f"{rewards}:one_for_all", iterations=30, kl=0.0, brake=None, batch=16, safety=loose)
-    free = way.run(order | {"breadth": None}, tmp_path / "free", silent)
     kept = way.run(order, tmp_path / "kept", silent)
-    assert distinct(free["model"]) < 0.05
+    if way is grpo:  # which way it goes without is the same for both
+        free = way.run(order | {"breadth": None}, tmp_path / "free", silent)
+        assert distinct(free["model"]) < 0.05
     curve = read_records(Path(kept["curve"]))
     assert max(one["leash"] for one in curve) > 1
     assert curve[kept["iterations"]]["entropy"] >= 0.05 * curve[0]["entropy"]
