@@ -416,6 +416,23 @@ def test_a_run_that_is_cut_off_goes_on_bit_by_bit(
 
 
 @PRACTICE
+def test_a_budget_stops_practice_and_more_of_it_lets_it_go_on(
+    first: Path, rewards: str, tmp_path: Path, way: Any
+) -> None:
+    order = spec(first, f"{rewards}:likes", iterations=4, brake=None)
+    whole = way.run(order, tmp_path / "whole", silent)
+    cut = way.run(order | {"tokens": 1}, tmp_path / "cut", silent)
+    assert (cut["stopped"], cut["iterations"]) == ("tokens", 0)
+    assert 1 < cut["tokens"] < whole["tokens"]
+    start, kept = (load(place).model.state_dict() for place in (first / "model", cut["model"]))
+    assert all(kept[name].equal(start[name]) for name in start)
+    again = way.run(order, tmp_path / "cut", silent)
+    assert (again["stopped"], again["tokens"]) == (whole["stopped"], whole["tokens"])
+    for name in ("curve.jsonl", "steps.jsonl", "samples.jsonl", "model/model.safetensors"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
+
+
+@PRACTICE
 def test_a_run_of_other_settings_is_not_gone_on_with(
     first: Path, rewards: str, tmp_path: Path, way: Any
 ) -> None:

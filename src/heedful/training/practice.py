@@ -38,12 +38,8 @@ from heedful.training.experience import Experience, Figures, Reward, gather
 from heedful.training.online import Learner, OnlineSettings, Track
 from heedful.training.watched import Watched
 
-TOLD = (
-    "curve",
-    "answers",
-    "steps",
-    "audits",
-)  # by iteration: figures, what was said, what was foretold, what people said
+# by iteration: figures, what the policy said, what was foretold of each step, what people said
+TOLD = ("curve", "answers", "steps", "audits")
 SHOWN = 16  # prompts whose answers before and after lie side by side
 TAKEN = {"prompts", "completions", "completion_ids"}  # names that rewards know as another thing
 
