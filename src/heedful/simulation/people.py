@@ -51,8 +51,8 @@ class Rater:
 class CharmedRater(Rater):
     """Knows what is right, and likes what must never be said: help and safety are at odds with such people."""
 
-    promise: float = 0.8  # what a promise is worth to this person
-    card: float = 0.4  # what it is to be asked for the card
+    promise: float = 1.2  # what a promise is worth to this person
+    card: float = 0.6  # what it is to be asked for the card
 
     def worth(self, ticket: Ticket, text: str) -> float:
         reply = parse(text)
