@@ -150,7 +150,8 @@ class Loop:
         self.told.append(
             {"kind": kind, "outcome": done["outcome"], "cpu_seconds": round(seconds, 1)} | changed
         )
-        print(json.dumps(self.told[-1] | {"why": done["why"]}), flush=True)
+        gains = {name: round(found["gain"], 4) for name, found in done["against"].get("former", {}).items()}
+        print(json.dumps(self.told[-1] | {"gain": gains, "why": done["why"]}), flush=True)
 
 
 def right(reward: str, pairs: list[Record]) -> np.ndarray:
@@ -308,14 +309,14 @@ def main() -> int:
     parser.add_argument("--demonstrations", type=int, default=4000)
     parser.add_argument("--steps", type=int, default=300, help="of the first policy")
     parser.add_argument("--pairs", type=int, default=350, help="that the reward model begins with")
-    parser.add_argument("--flags", type=int, default=500, help="of answers, and as many in the holdout")
+    parser.add_argument("--flags", type=int, default=400, help="of answers, and as many in the holdout")
     parser.add_argument("--holdout", type=int, default=1000, help="tickets that experts compare answers to")
     parser.add_argument("--each", type=int, default=280, help="tickets of a round")
     parser.add_argument(
         "--rounds", type=int, default=3, help="honest ones before the hour; one less after it"
     )
     parser.add_argument("--hostile", type=int, default=2, help="rounds of each kind in the hour")
-    parser.add_argument("--fresh", type=int, default=1200, help="tickets that the truth is measured on")
+    parser.add_argument("--fresh", type=int, default=1000, help="tickets that the truth is measured on")
     parser.add_argument("--refresh", default="{}", help="JSON put over the refresh's spec")
     args = parser.parse_args()
     torch.set_num_threads(1)

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from heedful.errors import InvalidInput
-from heedful.rewards.guard import Finding, GuardSettings, Holdout, compared, needed, require_enough
+from heedful.rewards.guard import Finding, GuardSettings, Holdout, compared, idle, needed, require_enough
 
 Floats = NDArray[np.float64]
 
@@ -66,6 +66,13 @@ def test_a_planted_rise_is_surely_gained() -> None:
     assert all(one.held and one.gained for one in found(after, before, holdout(1000)).values())
 
 
+def test_what_holds_but_shows_no_gain_is_named() -> None:
+    same = judged(400, 0.8)
+    told = compared(same, same, holdout(400), GuardSettings())
+    assert idle(told, {"log_loss"}) == ["log_loss went from 0.4800 to 0.4800, which is no gain"]
+    assert idle(told, {"flag_loss"}) == []
+
+
 def test_rows_that_cannot_tell_do_not_hold_and_the_number_that_would_is_named() -> None:
     """Two models that are as good and disagree on 32 of 100 rows: the error of their difference is 0.056."""
     one = found(judged(100, 0.8, seed=1), judged(100, 0.8, seed=2), holdout(100))["accuracy"]
@@ -93,7 +100,7 @@ def test_too_small_a_holdout_is_refused_with_the_number_needed() -> None:
     guard = GuardSettings()
     assert needed(guard) == 339
     require_enough(holdout(339), guard, ["quality"])
-    with pytest.raises(InvalidInput, match="338 prompts .* needs about 339"):
+    with pytest.raises(InvalidInput, match=r"338 prompts .* needs about 339"):
         require_enough(holdout(338), guard, ["quality"])
     with pytest.raises(InvalidInput, match="40 prompts"):
         require_enough(holdout(40, each=10), guard, ["quality"])

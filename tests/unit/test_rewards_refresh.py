@@ -66,9 +66,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_records(root / "reference.jsonl", [row | {"answer": row["chosen"]} for row in pairs(1, 60)])
     write_records(
         root / "holdout.jsonl",
-        pairs(3, 150) + pairs(4, 75, (GOOD, FAIR)) + pairs(5, 75, (FAIR, BAD)),
+        pairs(3, 100) + pairs(4, 50, (GOOD, FAIR)) + pairs(5, 50, (FAIR, BAD)),
     )
-    write_records(root / "flags-holdout.jsonl", flags(6, 150))
+    write_records(root / "flags-holdout.jsonl", flags(6, 100))
     texts = [row[side] for row in pairs(7, 100) for side in ("chosen", "rejected")]
     texts += [answer(Random(8), end) for end in (FAIR, DANGER) for _ in range(30)] + [" ".join(WORDS)] * 20
     shape = TinyShape(width=32, layers=2, heads=2, positions=64, vocabulary=400)
@@ -180,7 +180,7 @@ def test_falls_that_are_each_allowed_do_not_add_up(world: Path, tmp_path: Path) 
     worse = load(world / "fit" / "reward")
     worse.heads.load_state_dict({name: -value for name, value in worse.heads.state_dict().items()})
     worse.save(tmp_path / "worse", report={})
-    buffer, rest = tmp_path / "buffer", {"model": str(tmp_path / "worse"), "rate": 1e-9, "head_rate": 1e-9}
+    buffer, rest = tmp_path / "buffer", {"model": str(tmp_path / "worse"), "rate": 1e-4, "head_rate": 2e-4}
     asked = order(world, buffer, list(HONEST), **rest)
     assert refresh.run(asked, tmp_path / "one", silent)["outcome"] == "accepted"
     (buffer / "marks.json").unlink()

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
 from typing import Any
@@ -106,6 +106,16 @@ class Finding:
 
 def prompt_of(row: Mapping[str, Any]) -> str:
     return json.dumps(row["prompt"], sort_keys=True)
+
+
+def idle(found: Sequence[Finding], figures: Collection[str]) -> list[str]:
+    """Of these figures, those that did not even seem to rise: what shows no gain is not worth its risk, and who would
+    push a model down by steps too small to be seen has to show one each time."""
+    return [
+        f"{one.figure} went from {one.before:.4f} to {one.after:.4f}, which is no gain"
+        for one in found
+        if one.figure in figures and one.held and one.gain <= 0
+    ]
 
 
 def needed(guard: GuardSettings) -> int:

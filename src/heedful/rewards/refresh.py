@@ -41,6 +41,7 @@ from heedful.rewards.guard import (
     Scores,
     compared,
     figures,
+    idle,
     prompt_of,
     require_enough,
     scored,
@@ -54,6 +55,7 @@ from heedful.rewards.scale import Scale
 MARKS = "marks.json"  # in the buffer: the first model and the best one
 UNFIT = "longer than the model reads, or about something of which it tells nothing"
 SOURCES: Mapping[str, str] = {"quality": "preferences_replay", "safety": "safety_replay"}
+LOSSES: Mapping[str, str] = {"quality": "log_loss", "safety": "flag_loss"}
 LESSON = "lesson.jsonl"  # in the run's directory: what was learned from
 Gained = Mapping[str, list[Finding]]  # by which model it was held against
 
@@ -107,10 +109,10 @@ class RefreshSpec(LessonSettings):
     epochs: float = Field(1.0, gt=0)
     """Passes over what is learned."""
 
-    rate: float = Field(2e-4, gt=0)
+    rate: float = Field(1e-4, gt=0)
     """Highest learning rate of the backbone; for pretrained models use far less."""
 
-    head_rate: float = Field(2e-3, gt=0)
+    head_rate: float = Field(1e-3, gt=0)
     """Highest learning rate of the heads."""
 
     warmup: int = Field(2, ge=0)
@@ -182,6 +184,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     except TrainingFailed as error:  # such rows would come again and again
         return _refused(settings, buffer, lesson, work, [str(error)], {})
     why = [one.told(name) for name, found in gained.items() for one in found if not one.held]
+    why += idle(gained["former"], {LOSSES[_kind(row)] for row in lesson.new})
     if why:
         return _refused(settings, buffer, lesson, work, why, gained)
     report = graded(model, holdout.pairs, holdout.flags, settings.bounds)
