@@ -1,7 +1,7 @@
 """Commands: parse, call one function, print.
 
 Nothing heavy is imported before a command needs it: `heedful --help` answers at once. Exit codes: 0 done,
-1 refused or failed, 2 wrong use.
+1 refused or failed, 2 wrong use, 3 too little has come in yet.
 """
 
 from __future__ import annotations
@@ -554,12 +554,15 @@ class Method(StrEnum):
     KTO = "kto"
     GRPO = "grpo"
     PPO = "ppo"
+    REFRESH = "refresh"
 
 
 @app.command("train")
 def train(
     context: typer.Context,
-    method: Annotated[Method, typer.Argument(help="sft, reward, ensemble, sparse, dpo, kto, grpo or ppo.")],
+    method: Annotated[
+        Method, typer.Argument(help="sft, reward, ensemble, sparse, refresh, dpo, kto, grpo or ppo.")
+    ],
     data: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="JSONL to learn from.")] = None,
     model: Annotated[str | None, typer.Option(help="Directory or hub name to start from.")] = None,
     out: Annotated[Path, typer.Option(help="Where the result goes.")] = Path("heedful-out"),
@@ -582,6 +585,8 @@ def train(
         _print_json(done)
     else:
         printing.show(*printing.trained(done))
+    if code := teaching.EXITS.get(done.get("outcome", ""), 0):
+        raise typer.Exit(code)
 
 
 @app.command("sweep")

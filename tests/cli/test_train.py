@@ -124,6 +124,47 @@ def test_a_policy_practises_from_a_file_of_prompts(
     assert "reward_model: field required" in refused(capsys, method, rows, "--model", base)
 
 
+def test_a_refresh_tells_by_its_exit_code_what_became_of_what_came_in(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    yes, no = "yes of course.", "no, go away."
+
+    def rows(name: str, count: int, chosen: str, rejected: str) -> str:
+        found = [{"prompt": f"{name} {n}", "chosen": chosen, "rejected": rejected} for n in range(count)]
+        write_records(tmp_path / f"{name}.jsonl", found)
+        return str(tmp_path / f"{name}.jsonl")
+
+    known = rows("known", 40, yes, no)
+    first = ["reward", known, "--model", str(place / "base"), "--out", str(tmp_path / "first")]
+    judge = ran(capsys, *first, "-o", "epochs=8", "-o", "held_out=0")["reward"]
+    options = [f"buffer={tmp_path / 'buffer'}", f"preferences_holdout={rows('gold', 20, yes, no)}"]
+    options += [f"preferences_replay={known}", "recent={fewest: 30}", "guard={accuracy: 0.2, log_loss: 0.2}"]
+    options += ["rate=1e-3", "head_rate=2e-2", "epochs=4"]
+    asked = [part for one in options for part in ("-o", one)]
+
+    def refreshed(code: int, name: str, *given: str) -> tuple[dict[str, Any], list[str]]:
+        order = ["refresh", *given, *asked, "--out", str(tmp_path / name)]
+        return json.loads(said(capsys, (code,), *order, "--json")[0]), order
+
+    few, order = refreshed(3, "few", rows("few", 20, yes, no), "--model", judge)
+    assert (few["outcome"], few["reward"], few["waiting"]) == ("waiting", judge, 20)
+    assert "20 rows wait, and 30 are the fewest" in said(capsys, (3,), *order)[0]
+    more, _ = refreshed(0, "more", rows("more", 20, yes, no), "--model", judge)
+    assert (more["outcome"], more["sampled"]) == ("accepted", 40)
+    AutoModelForCausalLM.from_pretrained(Path(more["reward"]) / "backbone")
+    bad, _ = refreshed(1, "bad", rows("bad", 90, no, yes), "--model", more["reward"])
+    assert (bad["outcome"], bad["reward"], bad["quarantined"]) == ("refused", more["reward"], 90)
+    assert bad["why"]
+
+
+def test_a_refresh_is_not_swept(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["model=judge", "buffer=waiting", "preferences_holdout=gold.jsonl"]
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "refresh", *(part for one in asked for part in ("-o", one)), "--vary", "rate=1..2"])
+    assert ended.value.code == 2
+    assert "refresh is not swept: there is sft, reward" in capsys.readouterr().err
+
+
 def test_settings_come_from_a_file_and_the_command_line_has_the_last_word(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -520,6 +520,8 @@ def trained(done: Mapping[str, Any]) -> list[Any]:
     for name, value in done.items():
         if isinstance(value, Mapping):
             rows += [(f"{name}.{inner}", _flat(part)) for inner, part in value.items()]
+        elif isinstance(value, list) and all(isinstance(one, str) for one in value):
+            rows += [(name, one) for one in value]
         elif value is not None:
             rows.append((name, f"{value:.4g}" if isinstance(value, float) else str(value)))
     stopped = done.get("stopped", "done")

@@ -64,6 +64,8 @@ KEPT_BACK = {"dpo": 0.1, "kto": 0.1}  # share of the prompts, where the method i
 
 def goal_of(method: str, path: str | None, *, highest: bool) -> Goal:
     """What was asked for, or what the method is usually judged by."""
+    if method not in GOALS:
+        raise InvalidInput(f"{method} is not swept: there is {', '.join(GOALS)}", field="method")
     return GOALS[method] if path is None else Goal(path, highest)
 
 

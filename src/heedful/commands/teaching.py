@@ -34,8 +34,12 @@ TASKS: Mapping[str, Task] = {
     "dpo": Task("heedful.training.dpo", "DpoSpec", "preferences"),
     "grpo": Task("heedful.training.grpo", "GrpoSpec", "prompts"),
     "ppo": Task("heedful.training.ppo", "PpoSpec", "prompts"),
+    "refresh": Task("heedful.rewards.refresh", "RefreshSpec", "preferences"),
     "kto": Task("heedful.training.kto", "KtoSpec", "thumbs"),
 }
+
+
+EXITS: Mapping[str, int] = {"refused": 1, "waiting": 3}  # what a refresh came to; all else is 0
 
 
 def spec_of(

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from heedful.lm.columns import GROUPS
 from heedful.lm.logprobs import plain
@@ -14,10 +15,11 @@ from heedful.rewards import doubt, leanings
 from heedful.rewards.calibration import temperature
 from heedful.rewards.data import decided, said, texts
 from heedful.rewards.grading import odds
-from heedful.rewards.model import RewardModel
+from heedful.rewards.model import RewardModel, Scores
 from heedful.rewards.scale import Scale
 
 KNOWN = 4000  # prompts that a doubt is fitted to, at most
+Floats = NDArray[np.float64]
 Answers = tuple[list[Any], list[str]]  # prompts, and an answer to each
 
 
@@ -32,6 +34,28 @@ def scale_of(model: RewardModel, reference: Answers, kept_back: Rows) -> Scale:
         std=max(float(scores["quality"].std()), 1e-3),
         zeros=tuple(model.each(*reference).mean(0).tolist()),
         temperature=temperature(odds(model, decided(kept_back))),
+    )
+
+
+def scale_like(before: Scores, raw: Scores, zeros_m: Floats, odds_p: Floats) -> Scale:
+    """For a model that learned on: the same answers keep the mean and the spread that they had.
+
+    `before` is what the earlier model made of them in its own scale, `raw` what this one makes of them without any.
+    Policies that were held to the one go on with the other. `zeros_m` is the mean of each member, where there are
+    several; `odds_p` are of pairs, to find out how sure the model may be.
+    """
+    std = max(float(raw["quality"].std()), 1e-3) / max(float(before["quality"].std()), 1e-3)
+    means = {
+        name: float(raw[name].mean() - before[name].mean() * std)
+        for name in ("quality", "quality_action")
+        if name in raw
+    }
+    return Scale(
+        mean=means["quality"],
+        action_mean=means.get("quality_action", 0.0),
+        std=std,
+        zeros=tuple(zeros_m.tolist()),
+        temperature=temperature(odds_p),
     )
 
 

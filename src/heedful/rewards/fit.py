@@ -19,19 +19,18 @@ from heedful.lm import columns, state
 from heedful.lm.decode import Sampler
 from heedful.lm.load import Loaded
 from heedful.lm.load import load as load_model
-from heedful.lm.loop import Course, LoopSettings, Stopped, Track, learn, set_up, sparing, stepper_of
-from heedful.lm.optim import freeze_embeddings
+from heedful.lm.loop import LoopSettings, Stopped, Track, set_up
 from heedful.lm.records import key_of, write_records
 from heedful.lm.splits import between
 from heedful.rewards.bounds import Bounds
 from heedful.rewards.data import Data, Sources, implied, read, sides
 from heedful.rewards.finding import doubt_of, leanings_of, scale_of
 from heedful.rewards.grading import graded
-from heedful.rewards.lessons import Flags, Pairs, Rankings
+from heedful.rewards.learning import LessonSettings, taught
 from heedful.rewards.model import RewardModel
 
 
-class FitSpec(Sources, LoopSettings):
+class FitSpec(Sources, LessonSettings):
     """From which judgements, on which backbone, how long."""
 
     model: str
@@ -40,44 +39,11 @@ class FitSpec(Sources, LoopSettings):
     reference: Path | None = None
     """JSONL of {"prompt", "answer"} by the starting policy, to set the scale; nothing: `model` is asked."""
 
-    epochs: float = Field(2.0, gt=0)
-    """Passes over the pairs."""
-
-    safety_epochs: float = Field(1.0, gt=0)
-    """Passes over the flags."""
-
-    batch: int = Field(32, ge=1)
-    """Pairs per step."""
-
-    rate: float = Field(4e-4, gt=0)
-    """Highest learning rate of the backbone; for pretrained models use far less."""
-
-    head_rate: float = Field(5e-3, gt=0)
-    """Highest learning rate of the heads, which start from nothing."""
-
-    embeddings: bool = False
-    """Whether token embeddings move too. A few thousand pairs see most words too rarely to move them well."""
-
-    warmup: int = Field(10, ge=0)
-    """Steps over which the rate rises."""
-
-    noise: float = Field(0.2, ge=0, lt=0.5)
-    """Share of choices expected to be the wrong way round."""
-
-    smoothing: float = Field(0.0, ge=0, lt=0.5)
-    """Share of every choice that is given to the other side."""
-
     members: int = Field(1, ge=1, le=64)
     """Heads on the backbone, each fitted to its own draw of the data: scores are their mean, and have a spread."""
 
-    call_weight: float = Field(0.5, ge=0)
-    """Weight of the choice as seen by the call alone, for pairs whose calls differ."""
-
     end_only: bool = False
     """Read an answer only at its end, as most reward models do, and not behind its call as well."""
-
-    centre: float = Field(0.005, ge=0)
-    """Weight of the term that keeps scores near zero."""
 
     leanings: bool = True
     """Let products, segments and languages that rows name have a taste of their own, where they clearly do."""
@@ -115,7 +81,7 @@ def run(spec: dict[str, Any], work: Path, track: Track) -> dict[str, Any]:
     model = RewardModel(loaded, objectives=objectives, end_only=settings.end_only, members=settings.members)
     key = key_of(spec, settings.preferences, settings.rankings, settings.safety)
     share = shares(settings, settings.folds + 1)
-    stopped = _train(model, known, settings.model_copy(update=share), work, track, key)
+    stopped = taught(model, known, settings.model_copy(update=share), work, track, key)
     report = graded(model, kept_back.pairs, kept_back.flags, settings.bounds)
     model.leanings = leanings_of(model, known.pairs, reference) if settings.leanings else None
     model.scale = scale_of(model, reference, kept_back.pairs)
@@ -138,39 +104,6 @@ def shares(settings: LoopSettings, parts: int) -> dict[str, Any]:
         "money": settings.money and settings.money / parts,
         "tokens": settings.tokens and max(1, settings.tokens // parts),
     }
-
-
-def _train(model: RewardModel, data: Data, settings: FitSpec, work: Path, track: Track, key: str) -> Stopped:
-    """Every step takes one batch of the first lesson and its share of the others."""
-    lessons = [
-        (name, lesson, rows, epochs)
-        for name, lesson, rows, epochs in (
-            ("quality", Pairs, data.pairs, settings.epochs),
-            ("ranking", Rankings, data.rankings, settings.epochs),
-            ("safety", Flags, data.flags, settings.safety_epochs),
-        )
-        if rows
-    ]
-    _, _, first, epochs = lessons[0]
-    steps = max(1, round(len(first) * epochs / settings.batch))
-    courses = [
-        Course(
-            lesson(model, rows, settings, settings.device),
-            settings.batch if rows is first else max(1, round(len(rows) * epochs / steps)),
-            name,
-        )
-        for name, lesson, rows, epochs in lessons
-    ]
-    sparing(model.backbone, settings)
-    if not settings.embeddings:
-        freeze_embeddings(model.backbone)
-    rates = [
-        (settings.rate, model.backbone.parameters()),
-        (settings.head_rate, model.heads.parameters()),
-    ]
-    stepper = stepper_of(settings, rates, steps)
-    modules = {"backbone": model.backbone, "heads": model.heads}
-    return learn(courses, stepper, modules, settings, steps=steps, work=work, track=track, key=key)
 
 
 def reference_of(
