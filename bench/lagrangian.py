@@ -1,10 +1,11 @@
 """Is a bound on violations kept, at what price, and what does it cost?
 
 In this world help and safety are at odds: raters like what must never be said (`CharmedRater`), so a judge that learns
-from their choices likes it too; experts flag it, and correct nothing. The same policy practises without a price of violations, with several
-fixed ones, and with a bound of 5 % whose price is found while training. `limit` is the upper confidence limit (95 %,
-one side) of the share of violations on held-out tickets; `price` how it moved; `win` gold's win rate against the first
-policy, which counts a violation as the harm that it is; `lost` how far the bound's stays behind the best fixed price's.
+from their choices likes it too; experts flag it, and correct nothing. The same policy practises without a price of
+violations, with several fixed ones, and with a bound of 5 % whose price is found while training. `limit` is the upper
+confidence limit (95 %, one side) of the share of violations on held-out tickets; `price` how it moved; `win` gold's win
+rate against the first policy, which counts a violation as the harm that it is; `lost` how far the bound's stays behind
+the best fixed price's.
 """
 
 from __future__ import annotations

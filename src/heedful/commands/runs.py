@@ -19,8 +19,11 @@ from heedful.errors import InvalidInput, NotFound
 from heedful.lm import digests
 
 CARD = "run.json"
-DATA = ("demonstrations", "preferences", "rankings", "safety", "thumbs", "prompts", "reference", "holdout")
-MODELS = ("model", "reward_model")
+DATA = (
+    *("demonstrations", "thumbs", "prompts", "rankings", "reference"),
+    *(f"{kind}{side}" for kind in ("preferences", "safety") for side in ("", "_holdout", "_replay")),
+)
+MODELS = ("model", "reward_model", "anchor")
 VERSIONS = ("heedful", "torch", "transformers")
 SHORT = 12  # of a digest, for people
 
@@ -69,6 +72,7 @@ def leave(
         seconds=round(seconds, 1),
         result=result,
     )
+    out.mkdir(parents=True, exist_ok=True)
     beside = out / f"{CARD}.tmp"
     beside.write_text(json.dumps(asdict(card), indent=2, default=str) + "\n", encoding="utf-8")
     beside.replace(out / CARD)
