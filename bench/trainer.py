@@ -4,7 +4,9 @@ Models are Llama's shape with random weights, words are tokens: `small` (hidden 
 a step), `large` (512, 8, 32,768, 4 pairs), `long` (small, with prompts of 1,024 and replies of 256, 4 pairs) and
 `card` (1,024, 16, 32,768, 32 pairs; for a GPU). Each
 side runs in a process of its own with one thread, in turns; steps before the figures settle are left out. DPO's
-reference pass over the pairs that were learned from is counted.
+reference pass over the pairs that were learned from is counted. `grpo` and `ppo` are whole steps of practising
+(`_practice.py`): eight answers of 96 tokens to each of two prompts. The peer gets the prompts in the order in which we
+drew them; what both said is told as `completion_tokens`. It has no PPO, which is measured alone.
 
 `--peer DIR` is the folder with TRL's side (`trl_sft.py`, `trl_dpo.py`, `trl_reward.py`), `--peer-python` a Python that
 has TRL; sampling's other side is the library's `generate` (`sampling.py`). `samples_per_s` counts pairs or
@@ -58,7 +60,16 @@ FLOORS: dict[tuple[str, str], tuple[float, float | None]] = {  # what is promise
     ("dpo", "large"): (5.0, None),
     ("reward", "long"): (1.5, None),
     ("dpo", "long"): (4.0, None),
+    ("grpo", "small"): (4.0, 4.0),
 }
+PASSES = {  # of the blocks, in a step of practising: drawn, reference, learned from (three); a critic's four
+    "grpo": 5,
+    "ppo": 9,
+}
+ANSWERS = 16  # of such a step
+DRAWN = "drawn"  # folder with its prompts as we drew them
+EQUAL = 0.02  # by how much the lengths of both sides' answers may differ
+PEERS = ("samples_per_s", "tokens_per_s", "peak_mb", "completion_tokens", "generation_share")
 FIRST = 4  # words below it are the tokenizer's own
 WARM = 4  # steps
 
@@ -123,6 +134,45 @@ def loaded(shape: Shape, device: str) -> Any:
     return Loaded(LlamaForCausalLM(config).to(device).eval(), tokenizer)
 
 
+def batch_of(chosen: argparse.Namespace) -> int:
+    return int(chosen.batch or (ANSWERS if chosen.task in PASSES else SHAPES[chosen.shape].pairs))
+
+
+def practising(chosen: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    import _practice
+
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    shape, data, batch = SHAPES[chosen.shape], Path(chosen.ours), batch_of(chosen)
+    (data.parent / DRAWN).mkdir(exist_ok=True)
+    found = _practice.practised(
+        chosen.task,
+        loaded(shape, "cpu"),
+        [json.loads(line)["prompt"] for line in data.read_text().splitlines()],
+        batch=batch,
+        steps=chosen.steps,
+        warm=WARM,
+        order=data.parent / DRAWN / data.name,
+        precision="bfloat16" if chosen.bf16 else "float32",
+        device=chosen.device,
+    )
+    read = batch * found["completion_tokens"] + batch / _practice.GROUP * found["prompt_tokens"]
+    work = 2 * PASSES[chosen.task] * each_layer(shape) * shape.layers * read
+    return found | {
+        "peak_mb": round(_peak(chosen.device)),
+        "fraction_of_peak": round(
+            work / found["seconds_per_step"] / _product_peak(chosen.device, chosen.bf16), 3
+        ),
+    }
+
+
+def each_layer(shape: Shape) -> int:
+    """Products of a token with a layer's weights."""
+    return 4 * shape.hidden**2 + 3 * shape.hidden * shape.inner
+
+
 def ours(chosen: argparse.Namespace) -> dict[str, Any]:
     import torch
 
@@ -137,7 +187,7 @@ def ours(chosen: argparse.Namespace) -> dict[str, Any]:
     torch.manual_seed(0)
     shape, device = SHAPES[chosen.shape], chosen.device
     made = loaded(shape, device)
-    batch, steps = chosen.batch or shape.pairs, chosen.steps
+    batch, steps = batch_of(chosen), chosen.steps
     pairs = [json.loads(line) for line in Path(chosen.ours).read_text().splitlines()][: batch * steps]
     records = [
         {
@@ -187,9 +237,8 @@ def ours(chosen: argparse.Namespace) -> dict[str, Any]:
     tokens = sum(lesson.lengths) / len(pairs)
     prompts = sum(len(pair["prompt"].split()) for pair in pairs) / len(pairs)
     plain = tokens + (prompts if chosen.task != "sft" else 0.0)
-    each = 4 * shape.hidden**2 + 3 * shape.hidden * shape.inner
     passes = 4 / 3 if chosen.task == "dpo" else 1.0  # the reference only looks
-    work = 6 * each * shape.layers * tokens * samples * passes
+    work = 6 * each_layer(shape) * shape.layers * tokens * samples * passes
     return {
         "samples_per_s": round(samples / seconds, 3),
         "tokens_per_s": round(samples * plain / seconds),
@@ -238,31 +287,37 @@ def last_result(command: Sequence[str], folder: Path, **more: str) -> dict[str, 
     done = subprocess.run(
         command, cwd=folder, env=os.environ | quiet | more, capture_output=True, text=True, check=False
     )
-    lines = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]
+    lines = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT ")]
     if done.returncode or not lines:
         raise RuntimeError(f"{' '.join(command)} failed:\n{done.stdout[-1500:]}\n{done.stderr[-3000:]}")
-    found: dict[str, Any] = json.loads(lines[-1][7:])
-    return found
+    return {name: value for line in lines for name, value in line.items()}
 
 
-ON_A_CARD = (  # the peer's scripts ask for the CPU; on a card the same options go without
-    "import sys, runpy, common; made = common.trainer_options; "
+OTHERWISE = (  # the peer's scripts with other options: those of the first argument
+    "import sys, json, runpy, common; made = common.trainer_options; other = json.loads(sys.argv[1]); "
     "common.SHAPES['card'] = (1024, 16, 2816, 16, 32768); "
-    "common.trainer_options = lambda *a, **k: made(*a, **k) | {'use_cpu': False}; "
-    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+    "common.trainer_options = lambda *a, **k: made(*a, **k) | other; "
+    "sys.argv = sys.argv[2:]; t = runpy.run_path(sys.argv[0], run_name='__main__')['t']; "
+    "said = [row[name] for row in t.state.log_history for name in row if name == 'completions/mean_length']; "
+    "said and print('RESULT', json.dumps({'completion_tokens': round(said[-1], 2)}))"
 )
 
 
 def peers(chosen: argparse.Namespace, folder: Path, more: Sequence[str] = ()) -> dict[str, Any]:
     shape = SHAPES[chosen.shape]
     script = str(Path(chosen.peer).resolve() / f"trl_{chosen.task}.py")
-    start = [script] if chosen.device == "cpu" else ["-c", ON_A_CARD, script]
-    lengths = ["--prompt", str(shape.prompt), "--reply", str(shape.reply)] if shape.prompt else []
+    other: dict[str, Any] = {} if chosen.device == "cpu" else {"use_cpu": False}
+    if chosen.task in PASSES:  # what it says of all steps, it says at their end
+        other |= {"shuffle_dataset": False, "logging_steps": chosen.peer_steps + 1}
+        folder = folder / DRAWN
+    start = ["-c", OTHERWISE, json.dumps(other), script] if other else [script]
+    own = shape.prompt and chosen.task not in PASSES
+    lengths = ["--prompt", str(shape.prompt), "--reply", str(shape.reply)] if own else []
     command = [
         chosen.peer_python,
         *start,
         *("--data", str(folder), "--shape", "small" if chosen.shape == "long" else chosen.shape),
-        *("--bf16", str(chosen.bf16), "--batch", str(chosen.batch or shape.pairs)),
+        *("--bf16", str(chosen.bf16), "--batch", str(batch_of(chosen))),
         *("--steps", str(chosen.peer_steps), "--warmup", str(WARM)),
         *lengths,
         *more,
@@ -283,10 +338,11 @@ def run(chosen: argparse.Namespace) -> dict[str, Any]:
             own += [f"--{name_of}", str(getattr(chosen, name_of))]
         if chosen.micro_tokens is not None:
             own += ["--micro-tokens", str(chosen.micro_tokens)]
+        against = chosen.peer if chosen.task != "ppo" else None  # the peer has none
         for _ in range(chosen.rounds):
             ours_found.append(last_result(own, folder))
             print("ours", ours_found[-1], flush=True)
-            if chosen.peer:
+            if against:
                 peers_found.append(peers(chosen, folder))
                 print("peer", peers_found[-1], flush=True)
         best = peers(chosen, folder, ["--packing", "1"]) if chosen.peer and chosen.task == "sft" else None
@@ -310,7 +366,7 @@ def told(
     }
     result |= {name: middle(ours_found, name) for name in ours_found[0]}
     if peers_found:
-        theirs = {name: middle(peers_found, name) for name in ("samples_per_s", "tokens_per_s", "peak_mb")}
+        theirs = {name: middle(peers_found, name) for name in PEERS if name in peers_found[0]}
         result |= {f"peer_{name}": value for name, value in theirs.items()}
         result["ratio"] = round(result["samples_per_s"] / theirs["samples_per_s"], 2)
         if packing is not None:  # its packing drops where answers begin: compared by tokens
@@ -324,6 +380,9 @@ def told(
             result["ok"] = result["ratio"] >= floor
             if (chosen.task, chosen.shape) == ("dpo", "large"):
                 result["ok"] = result["ok"] and result["memory_ratio"] <= 0.5
+            if "completion_tokens" in theirs:
+                same = abs(result["completion_tokens"] / theirs["completion_tokens"] - 1) <= EQUAL
+                result["ok"] = result["ok"] and same
     result.setdefault("ok", True)
     return result
 
@@ -339,7 +398,7 @@ def sampled(chosen: argparse.Namespace) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--task", choices=("sft", "reward", "dpo", "sample"), default="reward")
+    parser.add_argument("--task", choices=("sft", "reward", "dpo", "sample", *PASSES), default="reward")
     parser.add_argument("--shape", choices=SHAPES, default="small")
     parser.add_argument("--bf16", type=int, choices=(0, 1), default=1)
     parser.add_argument("--batch", type=int, default=0, help="samples a step; the shape's when 0")
@@ -356,7 +415,8 @@ def main() -> int:
     if chosen.task == "sample":
         return sampled(chosen)
     if chosen.ours:
-        print(f"RESULT {json.dumps(ours(chosen))}")
+        side = practising if chosen.task in PASSES else ours
+        print(f"RESULT {json.dumps(side(chosen))}")
         return 0
     result = run(chosen)
     print(f"RESULT {json.dumps(result)}")

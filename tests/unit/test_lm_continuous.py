@@ -125,6 +125,38 @@ def test_known_blocks_say_what_the_librarys_model_says_at_every_step(kind: str) 
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2"])
+@torch.inference_mode()
+def test_answers_to_one_long_prompt_look_at_it_together_whoever_has_left(kind: str) -> None:
+    """Eight answers of one prompt; the first leaves and its place is written over, then places are laid out anew."""
+    model = made(KNOWN[kind])
+    read, steps, left, moved = 100, 50, 5, 20
+    beginning, *tails = rows_of([read, *[steps] * 8])
+    reader = reader_of(model)
+    reader.arrange([None] * 8, [read] * 8)
+    reader.join([beginning], [range(8)])
+    rows: list[int | None] = list(range(8))  # of each place
+    said: list[list[Tensor]] = [[] for _ in tails]
+    for step in range(steps):
+        if step == left:
+            rows[0] = None
+        if step == moved:
+            order = [3, 2, 1, None, 4, 7, 6, 5]
+            rows = [None if place is None else rows[place] for place in order]
+            reader.arrange(order, [0 if row is None else read + step for row in rows])
+        at = [0 if row is None else read + step for row in rows]
+        if not reader.fits(at):
+            reader.arrange([None if row is None else place for place, row in enumerate(rows)], at)
+        logits_bv = reader.advance([0 if row is None else tails[row][step] for row in rows], at)
+        for row, logits in zip(rows, logits_bv, strict=True):
+            if row is not None:
+                said[row].append(logits)
+    for row, tail in enumerate(tails):
+        whole = model(torch.tensor([beginning + tail])).logits[0, read : read + len(said[row])]
+        assert len(said[row]) == (left if row == 0 else steps)
+        assert torch.allclose(torch.stack(said[row]), whole, atol=2e-4)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
 def test_other_types_of_weights_say_nearly_the_same(kind: str) -> None:
     model, rows = made(KNOWN[kind]), rows_of([60, 41, 130])
     exact = logits_step_by_step(reader_of(model), rows, 8).log_softmax(-1)

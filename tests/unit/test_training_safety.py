@@ -42,7 +42,7 @@ def test_what_is_proposed_is_what_is_done() -> None:
         model, stepper, _ = run(steps)
         ask(model, 50.0)  # longer than it is cut to
         before = [weight.detach().clone() for weight in model.parameters()]
-        moves, moments = stepper.proposed()
+        moves, moments = zip(*stepper.proposed(), strict=True)
         stepper.update()
         for weight, start, move in zip(model.parameters(), before, moves, strict=True):
             assert torch.allclose(weight - start, move, atol=1e-7)
@@ -55,7 +55,7 @@ def test_a_weight_without_a_gradient_is_passed_by() -> None:
     model, stepper, _ = run()
     model(torch.randn(2, 6)).sum().backward()
     model.bias.grad = None
-    moves, _ = stepper.proposed()
+    moves, _ = zip(*stepper.proposed(), strict=True)
     assert moves[0].abs().max() > 0
     assert moves[1].abs().max() == 0
 
@@ -121,7 +121,7 @@ def test_drift_is_foretold_from_what_earlier_steps_did() -> None:
     told, came = [], []
     for _ in range(12):
         ask(model)
-        moves, moments = stepper.proposed()
+        moves, moments = zip(*stepper.proposed(), strict=True)
         distance = 40.0 * sum(
             float((moment * (weight.detach() + move - begun).square()).sum())
             for moment, weight, move, begun in zip(moments, model.parameters(), moves, start, strict=True)
@@ -152,7 +152,7 @@ def test_a_step_towards_violations_is_left_out_and_one_away_from_them_is_not() -
     for sign, reason in ((1.0, Unsafe.VIOLATION), (-1.0, None)):
         model, stepper, updater = run(violation=0.001)
         ask(model)
-        moves, _ = stepper.proposed()
+        moves, _ = zip(*stepper.proposed(), strict=True)
         updater.begin(violation=[sign * 100.0 * move for move in moves])
         verdict = updater.update()
         assert verdict.unsafe is reason

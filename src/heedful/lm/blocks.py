@@ -52,17 +52,22 @@ def blocks_of(model: Any, dtype: torch.dtype) -> Blocks | None:
 class _Linear:
     """One product for the projections of the same states."""
 
-    weight_oi: Tensor
+    weight_io: Tensor
     bias_o: Tensor | None
 
     def __call__(self, states_ni: Tensor) -> Tensor:
-        return functional.linear(states_ni, self.weight_oi, self.bias_o)
+        if self.bias_o is None:
+            return states_ni @ self.weight_io
+        return torch.addmm(self.bias_o, states_ni, self.weight_io)
 
 
 def _joined(parts: list[Any], dtype: torch.dtype, *, turned: bool = False) -> _Linear:
     weights = [_whole(part).T if turned else _whole(part) for part in parts]
     bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts]).to(dtype)
-    return _Linear(torch.cat(weights).to(dtype), bias)
+    weight_io = torch.cat(weights).to(dtype).T
+    if dtype == torch.float32 and weight_io.device.type == "cpu":  # a third faster so, for few rows
+        weight_io = weight_io.contiguous()
+    return _Linear(weight_io, bias)
 
 
 def _whole(projection: Any) -> Tensor:

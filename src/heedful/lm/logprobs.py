@@ -37,7 +37,7 @@ def logprobs_of(model: Any, states_md: Tensor, packed: Packed, *, temperature: f
             field="model",
         )
     logps: Tensor = _Picked.apply(  # type: ignore[no-untyped-call]
-        states_md, head.weight, packed.target_m, temperature
+        states_md, head.weight, packed.target_m, temperature, torch.is_grad_enabled()
     )
     return logps
 
@@ -53,11 +53,12 @@ class _Picked(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states_md: Tensor, weight_vd: Tensor, target_m: Tensor, temperature: float
+        ctx: Any, states_md: Tensor, weight_vd: Tensor, target_m: Tensor, temperature: float, learning: bool
     ) -> Tensor:
         kind = torch.get_autocast_dtype(states_md.device.type) if _autocast(states_md) else weight_vd.dtype
         states, weight = states_md.to(kind), weight_vd.to(kind)
-        needed = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        # Weights ask for a gradient even where nobody will go back.
+        needed = learning and (ctx.needs_input_grad[0] or ctx.needs_input_grad[1])
         keep = needed and len(states) * len(weight) * states.element_size() <= KEPT_BYTES
         kept, logps = [], []
         for part, target in zip(states.split(CHUNK), target_m.split(CHUNK), strict=True):
@@ -90,6 +91,7 @@ class _Picked(torch.autograd.Function):
         return (
             torch.cat(to_states).to(states_kind) if ctx.needs_input_grad[0] else None,
             to_weight.to(weight_kind) if ctx.needs_input_grad[1] else None,
+            None,
             None,
             None,
         )

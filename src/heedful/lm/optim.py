@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
@@ -54,7 +54,7 @@ class Stepper:
             betas=(0.9, 0.95),
             eps=1e-5,
             weight_decay=decay,
-            **({"fused": True} if self._parameters[0].is_cuda else {"foreach": True}),
+            fused=True,
         )
         self._clip = clip
         self._plan: dict[str, Any] = {"steps": steps, "warmup": warmup, "floor": floor, "schedule": schedule}
@@ -89,28 +89,28 @@ class Stepper:
         return float(nn.utils.get_total_norm(found)) if found else 0.0
 
     @torch.no_grad()
-    def proposed(self) -> tuple[list[Tensor], list[Tensor]]:
-        """By how much `update` would move each weight, and the second moment that it would divide by."""
+    def proposed(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """By how much `update` would move each weight, and the second moment that it would divide by; one after the
+        other, so that they are never all in memory."""
         share = multiplier(self.taken, **self._plan)
         cut = min(1.0, self._clip / (self.gradient_length() + 1e-6))
-        moves, moments = [], []
         for group, rate in zip(self._optimiser.param_groups, self._rates, strict=True):
             first, second = group["betas"]
             for weight in group["params"]:
-                known = self._optimiser.state.get(weight, {})
                 if weight.grad is None:  # the optimiser passes it by
-                    moves.append(torch.zeros_like(weight))
-                    moments.append(torch.zeros_like(weight))
+                    yield torch.zeros_like(weight), torch.zeros_like(weight)
                     continue
+                known = self._optimiser.state.get(weight, {})
+                mean, square = (
+                    known[name].clone() if name in known else torch.zeros_like(weight)
+                    for name in ("exp_avg", "exp_avg_sq")
+                )
                 step = float(known.get("step", 0)) + 1
                 gradient = weight.grad * cut
-                mean = known.get("exp_avg", torch.zeros_like(weight)).lerp(gradient, 1 - first)
-                square = known.get("exp_avg_sq", torch.zeros_like(weight)) * second
-                square = square.addcmul(gradient, gradient, value=1 - second) / (1 - second**step)
-                move = mean / (1 - first**step) / (square.sqrt() + group["eps"])
-                moves.append(-rate * share * (move + group["weight_decay"] * weight))
-                moments.append(square)
-        return moves, moments
+                mean.lerp_(gradient, 1 - first).mul_(-rate * share / (1 - first**step))
+                square.mul_(second).addcmul_(gradient, gradient, value=1 - second).div_(1 - second**step)
+                move = mean.div_(torch.sqrt(square, out=gradient).add_(group["eps"]))
+                yield move.sub_(weight, alpha=rate * share * group["weight_decay"]), square
 
     def forget(self) -> None:
         """Drop gradients that were gathered."""

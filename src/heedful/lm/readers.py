@@ -3,7 +3,8 @@
 `SlotReader` knows the blocks and keeps keys and values of a row in a place of its own, aligned at their beginnings,
 so that rows come and go while others are under way. On a CPU it looks at them lane by lane: eight places share
 one width, that of the longest row among them. Everything has one of few widths, because the CPU's library
-prepares code for every new shape.
+prepares code for every new shape. Where all places of a lane begin with one prompt, as the answers of a group do, its
+keys are looked at once for all of them: they are most of what a step has to fetch.
 
 `AnyReader` asks any causal model of the library, whose cache holds rows of one beginning only.
 """
@@ -27,6 +28,7 @@ LANE = 8  # places that are looked at together on a CPU
 KEYS = 64  # widths are multiples of it
 SPARE = 32  # keys of room at least, when places are laid out
 TOKENS = 4096  # of prompts, read at once
+SHARED = 96  # keys that places have in common, from which they are looked at together
 
 
 class Reader(Protocol):
@@ -101,6 +103,9 @@ class SlotReader:
         self._per_lane = LANE if blocks.device.type == "cpu" else 1 << 30
         self._lanes: list[_Lane] = []
         self._firsts_ph = torch.zeros((0, blocks.kv_heads), dtype=torch.long)  # where a place's heads begin
+        # Measured in single precision only; in others the library copies what is not dense.
+        self._together = blocks.device.type == "cpu" and blocks.dtype == torch.float32
+        self._begins: list[Sequence[int] | None] = []  # the prompt of each place, as an object
         empty = torch.zeros((2, 0, blocks.size), dtype=blocks.dtype, device=self._device)
         self._stores = [empty] * blocks.layers  # keys and values
         self._views: list[list[tuple[Tensor, Tensor]]] = []  # keys and values by layer and lane, (ph)wd each
@@ -112,16 +117,21 @@ class SlotReader:
 
     def arrange(self, order: Sequence[int | None], read: Sequence[int]) -> None:
         old_ph = self._firsts_ph
+        self._begins = [None if old is None else self._begins[old] for old in order]
         self._lay_out(read)
         kept = [(new, old, read[new]) for new, old in enumerate(order) if old is not None]
-        source, to = (
-            torch.cat([_spread(firsts[one[which]], one[2]) for one in kept]) if kept else old_ph.flatten()[:0]
-            for firsts, which in ((old_ph, 1), (self._firsts_ph, 0))
-        )
         total = self._lanes[-1].piece.stop
-        for layer, store in enumerate(self._stores):
-            fresh = store.new_zeros((2, total, self._blocks.size))
-            self._stores[layer] = fresh.index_copy_(1, to, store.index_select(1, source))
+        if kept:
+            # Keys that nobody has read are not looked at: any will do.
+            source = torch.zeros(total, dtype=torch.long, device=self._device)
+            to, own = (
+                torch.cat([_spread(firsts[one[which]], one[2]) for one in kept])
+                for firsts, which in ((self._firsts_ph, 0), (old_ph, 1))
+            )
+            source[to] = own
+            self._stores = [store.index_select(1, source) for store in self._stores]
+        else:
+            self._stores = [store.new_zeros((2, total, self._blocks.size)) for store in self._stores]
         self._views = [
             [
                 (keys.view(-1, lane.width, self._blocks.size), values.view(-1, lane.width, self._blocks.size))
@@ -132,6 +142,9 @@ class SlotReader:
         ]
 
     def join(self, prompts: Sequence[Sequence[int]], places: Sequence[Sequence[int]]) -> None:
+        for prompt, own in zip(prompts, places, strict=True):
+            for place in own:
+                self._begins[place] = prompt
         start = 0
         while start < len(prompts):
             stop, tokens = start + 1, len(prompts[start])
@@ -144,8 +157,9 @@ class SlotReader:
 
     def copy(self, source: int, length: int, places: Sequence[int]) -> None:
         has = _spread(self._firsts_ph[source], length)
-        for store in self._stores:
-            for place in places:
+        for place in places:
+            self._begins[place] = self._begins[source]
+            for store in self._stores:
                 store[:, _spread(self._firsts_ph[place], length)] = store[:, has]
 
     def advance(self, ids: Sequence[int], at: Sequence[int]) -> Tensor:
@@ -157,6 +171,7 @@ class SlotReader:
         bias_b1w = torch.zeros(unread.shape, dtype=blocks.dtype, device=self._device)
         bias_b1w = bias_b1w.masked_fill_(unread, float("-inf"))[:, None]
         biases = [bias_b1w[lane.start : lane.stop, :, : lane.width] for lane in self._lanes]
+        commons = [self._common(lane, at) for lane in self._lanes]
         shared = blocks.heads // blocks.kv_heads
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
@@ -164,16 +179,27 @@ class SlotReader:
             keys[into], values[into] = key.flatten(0, 1), value.flatten(0, 1)
             # Keys times query: the other way round the CPU's library is three times slower.
             query = (query * blocks.scale).view(-1, shared, blocks.size).transpose(1, 2)
-            seen = []
-            for lane, (keys, values), bias in zip(self._lanes, self._views[layer], biases, strict=True):
-                scores = torch.bmm(keys, query[lane.heads]).transpose(1, 2)
-                scores = scores.reshape(lane.stop - lane.start, -1, lane.width).add_(bias)
-                seen.append(torch.bmm(scores.softmax(-1).view(-1, shared, lane.width), values))
+            seen = [
+                _look(query[lane.heads], *memory, bias, common)
+                for lane, memory, bias, common in zip(
+                    self._lanes, self._views[layer], biases, commons, strict=True
+                )
+            ]
             return torch.cat(seen).view(len(ids), -1)
 
         states = blocks.states(ids_b, at_b, attend)
         assert states is not None
         return blocks.logits(states)
+
+    def _common(self, lane: _Lane, at: Sequence[int]) -> tuple[int, int]:
+        """How many keys all places of a lane begin with, and a place of it that has them."""
+        places = range(lane.start, lane.stop)
+        begins = {id(one): one for one in map(self._begins.__getitem__, places) if one is not None}
+        length = len(next(iter(begins.values()))) if len(begins) == 1 else 0
+        if not self._together or len(places) == 1 or length < SHARED:
+            return 0, 0
+        # A place without a row is written over from its first key on.
+        return length, next((place - lane.start for place in places if at[place] >= length), 0)
 
     def _lay_out(self, read: Sequence[int]) -> None:
         """Lanes in which every place has room for so many keys and some more."""
@@ -226,6 +252,29 @@ class SlotReader:
             return seen.transpose(0, 1).flatten(1)
 
         blocks.states(ids_n, positions_n, attend)
+
+
+def _look(query: Tensor, keys: Tensor, values: Tensor, bias_p1w: Tensor, common: tuple[int, int]) -> Tensor:
+    """What p places of one width see, each with its own memory but for the keys that they have in common.
+
+    Places and heads of keys are one axis: query (ph)dg, where g heads share their keys; keys and values (ph)wd.
+    """
+    places, width, (_, size, group) = len(bias_p1w), keys.shape[1], query.shape
+    length, first = common
+    own = torch.bmm(keys[:, length:], query).transpose(1, 2).reshape(places, -1, width - length)
+    own = own.add_(bias_p1w[..., length:])
+    if not length:
+        return torch.bmm(own.softmax(-1).view(-1, group, width), values)
+    heads = len(query) // places
+    has = slice(first * heads, (first + 1) * heads)
+    asked = query.view(places, heads, size, group).permute(1, 2, 0, 3).reshape(heads, size, -1)
+    scores = torch.bmm(keys[has, :length], asked).view(heads, length, places, group)
+    scores = torch.cat((scores.permute(2, 0, 3, 1).reshape(places, -1, length), own), 2)
+    shares = scores.softmax(-1).view(places, heads, group, width)
+    together = shares[..., :length].transpose(0, 1).reshape(heads, -1, length)
+    seen = torch.bmm(together, values[has, :length]).view(heads, places, group, size).transpose(0, 1)
+    alone = torch.bmm(shares[..., length:].reshape(-1, group, width - length), values[:, length:])
+    return alone.add_(seen.reshape(-1, group, size))
 
 
 def _spread(firsts_h: Tensor, length: int) -> Tensor:

@@ -160,14 +160,17 @@ class SafeUpdater:
             return Verdict(Unsafe.CREDIT, length), 0.0
         if len(self._lengths) >= FEWEST and length > settings.length * median(self._lengths):
             return Verdict(Unsafe.LENGTH, length), 0.0
-        moves, curvature = self._stepper.proposed()
-        moved = [
-            weight.detach() + move - start
-            for weight, move, start in zip(self._stepper.weights, moves, self._start, strict=True)
-        ]
-        square = _dot([one.square() for one in moved], curvature)
+        slopes: Sequence[Tensor | None] = self._violation or [None] * len(self._start)
+        squares: list[Tensor] = []
+        rises: list[Tensor] = []
+        for weight, start, slope, (move, curvature) in zip(
+            self._stepper.weights, self._start, slopes, self._stepper.proposed(), strict=True
+        ):
+            if slope is not None:
+                rises.append(_dot(slope, move))
+            squares.append(_dot(move.add_(weight.detach()).sub_(start).square_(), curvature))
+        square, violation = (float(torch.stack(one).sum()) if one else 0.0 for one in (squares, rises))
         drift = square * (self._factor or 0.0)
-        violation = 0.0 if self._violation is None else _dot(self._violation, moves)
         if drift > settings.drift:
             return Verdict(Unsafe.DRIFT, length, drift, violation), square
         if violation > settings.violation:
@@ -175,5 +178,5 @@ class SafeUpdater:
         return Verdict(None, length, drift, violation), square
 
 
-def _dot(some: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    return float(torch.stack([(one * two).sum() for one, two in zip(some, other, strict=True)]).sum())
+def _dot(one: Tensor, other: Tensor) -> Tensor:
+    return torch.dot(one.flatten(), other.flatten())
