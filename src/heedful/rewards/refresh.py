@@ -71,7 +71,7 @@ class RefreshSpec(LessonSettings):
 
     preferences: Path | None = None
     """JSONL of new pairs for the buffer, as for a fit. `at` says when a row came in (seconds, or a date with a
-    time zone); where it says nothing, when the file was written."""
+    time zone), never later than the file was written; where it says nothing, then."""
 
     safety: Path | None = None
     """JSONL of new flags for the buffer, likewise."""
@@ -252,7 +252,8 @@ def _arrived(settings: RefreshSpec) -> list[tuple[float, dict[str, Any]]]:
         if file is not None:
             rows, written = rows_in(file), file.stat().st_mtime
             for number, (row, record) in enumerate(zip(rows, read_records(file), strict=True), start=1):
-                found.append((_seconds(record.get("at", written), f"{file}: row {number}"), row))
+                at = _seconds(record.get("at", written), f"{file}: row {number}")
+                found.append((min(at, written), row))  # one from the future would stay the newest for ever
     return found
 
 
