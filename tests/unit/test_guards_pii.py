@@ -206,4 +206,6 @@ HOSTILE = {
 def test_no_text_takes_more_time_than_its_length_deserves(name: str) -> None:
     began = time.thread_time()
     pii.find(HOSTILE[name])
-    assert time.thread_time() - began < 30  # seconds at most as a rule; anything worse than linear takes hours
+    assert (
+        time.thread_time() - began < 30
+    )  # seconds at most as a rule; anything worse than linear takes hours
