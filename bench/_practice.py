@@ -49,7 +49,7 @@ def practised(
     from heedful.training import grpo, ppo
 
     marks: list[float] = []
-    sampling: list[float] = []
+    sampling: list[tuple[float, float]] = []  # when, and for how long
     Sampler.sample = _timed(Sampler.sample, sampling)  # type: ignore[method-assign]
     run = {"grpo": grpo.run, "ppo": ppo.run}[task]
     with tempfile.TemporaryDirectory() as name:
@@ -85,24 +85,25 @@ def practised(
     drawn = [answers[place]["prompt"][0]["content"] for place in range(0, len(answers), GROUP)]
     order.write_text("".join(json.dumps({"prompt": one}) + "\n" for one in drawn))
     seconds, count = marks[-1] - marks[warm], steps - warm
+    sampled = sum(spent for begun, spent in sampling if marks[warm] <= begun < marks[-1])
     completion = sum(row["tokens"] for row in curve[warm + 1 :]) / count
     prompt = sum(len(one.split()) for one in drawn[(warm + 1) * (batch // GROUP) :]) * GROUP / batch / count
     return {
         "samples_per_s": round(count * batch / seconds, 3),
         "tokens_per_s": round(count * batch * (prompt + completion) / seconds),
         "seconds_per_step": round(seconds / count, 3),
-        "sampling_share": round(sum(sampling[warm + 1 :]) / seconds, 3),
+        "sampling_share": round(sampled / seconds, 3),
         "completion_tokens": round(completion, 2),
         "prompt_tokens": round(prompt, 2),
     }
 
 
-def _timed(inner: Callable[..., Any], spent: list[float]) -> Callable[..., Any]:
+def _timed(inner: Callable[..., Any], spent: list[tuple[float, float]]) -> Callable[..., Any]:
     def timed(*given: Any, **named: Any) -> Any:
         begun = time.perf_counter()
         try:
             return inner(*given, **named)
         finally:
-            spent.append(time.perf_counter() - begun)
+            spent.append((begun, time.perf_counter() - begun))
 
     return timed

@@ -8,7 +8,7 @@ reference pass over the pairs that were learned from is counted. `grpo` and `ppo
 (`_practice.py`): eight answers of 96 tokens to each of two prompts. The peer gets the prompts in the order in which we
 drew them; what both said is told as `completion_tokens`. It has no PPO, which is measured alone.
 
-`--peer DIR` is the folder with TRL's side (`trl_sft.py`, `trl_dpo.py`, `trl_reward.py`), `--peer-python` a Python that
+`--peer DIR` is the folder with TRL's side (`trl_sft.py`, `trl_dpo.py`, …), `--peer-python` a Python that
 has TRL; sampling's other side is the library's `generate` (`sampling.py`). `samples_per_s` counts pairs or
 demonstrations; `tokens_per_s` the tokens that a plain trainer would push through the model (the prompt of a pair
 twice), whatever is done in fact. `fraction_of_peak` is the multiplications done in the blocks over what the same
