@@ -169,9 +169,9 @@ def test_a_private_key_that_was_cut_off_goes_to_the_end() -> None:
 
 # --- time ------------------------------------------------------------------------------------------------
 
-HALF = 500_000
+LONG = 250_000
 HOSTILE = {
-    name: (piece * HALF)[:HALF]
+    name: (piece * LONG)[:LONG]
     for name, piece in {
         "digits": "1",
         "digits apart": "1 ",
@@ -206,6 +206,4 @@ HOSTILE = {
 def test_no_text_takes_more_time_than_its_length_deserves(name: str) -> None:
     began = time.thread_time()
     pii.find(HOSTILE[name])
-    assert (
-        time.thread_time() - began < 30
-    )  # seconds at most as a rule; anything worse than linear takes hours
+    assert time.thread_time() - began < 5  # one or two as a rule; anything worse than linear takes hours

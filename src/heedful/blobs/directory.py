@@ -20,6 +20,7 @@ from typing import BinaryIO
 
 from heedful.blobs import manifest
 from heedful.errors import Conflict, Corrupt, InvalidInput, NotFound, Unavailable
+from heedful.synced import sync
 
 CHUNK = 1 << 20  # bytes read at once
 READ_ONLY = 0o444
@@ -116,13 +117,13 @@ class DirectoryBlobs:
         """Give a written file its name, unless a good one has it; durable either way when this returns."""
         place = self._place(digest)
         if not (place.is_file() and _digest(place) == digest):
-            _sync(arriving)
+            sync(arriving)
             arriving.chmod(READ_ONLY)
             place.parent.mkdir(parents=True, exist_ok=True)
             arriving.replace(place)
         # Always: whoever renamed the file or made a folder just now may not have synced it yet.
         for folder in (place.parent, place.parent.parent, self._root, self._root.parent):
-            _sync(folder)
+            sync(folder)
         return digest
 
     def _materialise_file(self, file: manifest.File, to: Path, *, tree: str) -> None:
@@ -199,11 +200,3 @@ def _linked(place: Path, to: Path) -> bool:
     except OSError:  # another file system, too many links, or one that has none: a copy will do
         return False
     return True
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from heedful.buffer.recent import Recent, RecentSettings
 from heedful.errors import Corrupt
+from heedful.synced import sync
 
 Row = dict[str, Any]
 Fate = Literal["taught", "quarantine"]
@@ -118,7 +119,7 @@ class DirectoryBuffer:
             out.write(written.encode())
             out.flush()
             os.fsync(out.fileno())
-        _sync(self.root)
+        sync(self.root)
 
     def _rewrite(self, name: str, rows: Iterable[tuple[float, Row]]) -> None:
         file = self._file(name)
@@ -128,7 +129,7 @@ class DirectoryBuffer:
             out.flush()
             os.fsync(out.fileno())
         beside.replace(file)
-        _sync(self.root)
+        sync(self.root)
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
@@ -140,11 +141,3 @@ class DirectoryBuffer:
 
 def _line(at: float, row: Row, **more: str) -> str:
     return json.dumps({"at": at, "row": row, **more}, sort_keys=True) + "\n"
-
-
-def _sync(directory: Path) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

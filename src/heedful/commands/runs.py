@@ -36,7 +36,7 @@ class RunCard:
     spec: Mapping[str, Any]
     digests: Mapping[str, str]  # of the files and models that it names
     versions: Mapping[str, str]
-    began: str
+    began: str  # of the process that ended it: a run that was cut off has others before
     seconds: float
     result: Mapping[str, Any] = field(default_factory=dict)
 

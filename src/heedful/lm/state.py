@@ -7,7 +7,6 @@ counts; those before it are removed when it stands.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from contextlib import suppress
@@ -20,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from heedful.errors import InvalidInput
+from heedful.synced import sync
 
 PREFIX = "state-"
 FOLDER = "states"  # of a run's directory
@@ -60,10 +60,10 @@ def save(root: Path, progress: Progress, modules: Mapping[str, nn.Module], stepp
     save_file(_chance(), beside / "chance.safetensors")
     (beside / "progress.json").write_text(json.dumps({"key": key, **asdict(progress)}), encoding="utf-8")
     for file in beside.iterdir():
-        _sync(file)
-    _sync(beside)
+        sync(file)
+    sync(beside)
     beside.rename(whole)
-    _sync(root)
+    sync(root)
     for other in root.glob(f"{PREFIX}*"):
         if other != whole:
             shutil.rmtree(other, ignore_errors=True)
@@ -127,11 +127,3 @@ def _restore_chance(states: Mapping[str, Tensor]) -> None:
     if torch.cuda.is_available():
         cards = [one for name, one in sorted(states.items()) if name.startswith("cuda:")]
         torch.cuda.set_rng_state_all(cards[: torch.cuda.device_count()])
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
