@@ -660,7 +660,7 @@ def report_run(
     from heedful.commands import runpage
 
     target = page or directory / "report.html"
-    target.write_text(runpage.page(directory), encoding="utf-8")
+    _write_page(target, runpage.page(directory))
     typer.echo(str(target))
 
 
@@ -709,7 +709,7 @@ def eval_reward(
     with printing.steps("examining") as track:
         card = examining.run(spec, track)
     if html is not None:
-        html.write_text(reportcard.page(card), encoding="utf-8", errors="replace")
+        _write_page(html, reportcard.page(card))
     if json:
         _print_json(card)
     else:
@@ -817,6 +817,13 @@ def _reading(context: typer.Context) -> Iterator[tuple[SqlStore, Views]]:
         yield store, views
     finally:
         store.close()
+
+
+def _write_page(target: Path, page: str) -> None:
+    try:
+        target.write_text(page, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"{target} cannot be written: {error.strerror}; name another file") from None
 
 
 def _print_json(value: Any, *, lines: bool = False) -> None:

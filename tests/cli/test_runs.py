@@ -97,6 +97,8 @@ def test_a_run_becomes_a_page_with_people_beside_the_reward(
     assert "&lt;b&gt;my&lt;/b&gt;" in page
     assert "<b>my</b>" not in page
     assert "http" not in page.replace("http-equiv", "")
+    err = said(capsys, 2, "runs", "report", str(place / "two"), "--page", str(tmp_path / "no" / "page"))[1]
+    assert "cannot be written: No such file or directory" in " ".join(err.split())
     alone = said(capsys, 0, "runs", "report", str(place / "one"), "--page", str(tmp_path / "page.html"))[0]
     assert "Nobody was asked" in Path(alone.strip()).read_text()
 
